@@ -75,7 +75,7 @@ class LocalGrads:
         build_topo(self)
         self.grad = 1
         for v in reversed(topo):
-            for child, local_grad in zip(v._children, v._local_grads, strict=True):
+            for child, local_grad in zip(v._children, v._local_grads):  # noqa: B905  # as published
                 child.grad += local_grad * v.grad
 
 

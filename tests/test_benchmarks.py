@@ -14,6 +14,7 @@ SCRIPTS = {  # and the engine that it compares with
     "compiling.py": "",
     "contenders.py": "",
     "contenders.py --first": "jax",
+    "small_graphs.py": "micrograd",
     "derivatives.py": "flint",
     "soundness.py": "flint",
 }

@@ -18,7 +18,7 @@ from tinygrad_edu.compiler.backends.numpy_operations import LINES
 from tinygrad_edu.compiler.backends.numpy_statements import Statements
 from tinygrad_edu.compiler.find import loops, lower, ragged
 from tinygrad_edu.compiler.find.lowered import Read
-from tinygrad_edu.compiler.ir import axes, gradient
+from tinygrad_edu.compiler.ir import axes, front, gradient
 from tinygrad_edu.compiler.ir.gradient import Addend, _Reverse
 from tinygrad_edu.compiler.run import pipeline, pointwise
 from tinygrad_edu.compiler.run.verify import rounding
@@ -161,9 +161,12 @@ IN_PYTHON = LOOP._replace(backend="python", batch=[normal(1, 40)])
 
 def with_index(change: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch], None]:
     """A fault in what a loop reads of an array outside."""
-    window = loops._window
-    return lambda patch: patch.setattr(
-        loops, "_window", lambda loop, leaves, read, index, array: window(loop, leaves, read, change(index), array)
+    return other(
+        front.Front,
+        "resolved",
+        lambda of, self, read, shape: of(
+            self, read if read.every is None else replace(read, every=change(read.every)), shape
+        ),
     )
 
 

@@ -68,7 +68,7 @@ b2           parameter                                (3)     3 numbers
 Z2           matrix product + b2  A1, W2, b2          (B, 3)  15 * and 15 +
 logsumexp_1  logsumexp            Z2                  (B)     1 logsumexp
 Y            input                                    (B, 3)  3 numbers
-sum_1        dot product          Y, Z2               (B)     3 * and 2 +
+sum_1        dot product          Z2, Y               (B)     3 * and 2 +
 loss         logsumexp_1 - sum_1  logsumexp_1, sum_1  (B)     1 -"""
 
 
@@ -110,8 +110,8 @@ def test_what_a_stage_reads_has_a_subscript(order: Any, text: str) -> None:
         return tg.dot(h, h)
 
     operation, reads, *_ = rows(groups(loss, [v], np.ones((2, 12, 12))))["sum_1"]
-    assert operation == f"tanh_1[t - 1] * {text} + b1"
-    assert reads == f"tanh_1[t - 1], {text}, b1"
+    assert operation == f"{text} * tanh_1[t - 1] + b1"
+    assert reads == f"{text}, tanh_1[t - 1], b1"
 
 
 V = [Value(0.5, label=f"v{i}") for i in range(3)]
@@ -130,7 +130,7 @@ V = [Value(0.5, label=f"v{i}") for i in range(3)]
         (lambda x: x[0] + V[0], ["X + v0"]),
         (lambda x: tg.sum([*x, V[0]]), ["sum of X + v0"]),
         (lambda x: x[0] * V[0] + x[1] * V[1], ["dot product"]),
-        (lambda x: x[0] * V[0] + 5, ["v0 * X + 5"]),
+        (lambda x: x[0] * V[0] + 5, ["X * v0 + 5"]),
         (lambda x: V[0] * V[0] + V[1] * V[1] + x[0], ["sum of v ** 2 + X"]),
         (lambda x: tg.logsumexp(x) - V[0], ["logsumexp", "logsumexp_1 - v0"]),
         (lambda x: [tg.dot(x[i : i + 3], V) for i in range(4)], ["matrix product"]),

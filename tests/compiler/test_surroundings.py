@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
+from tinygrad_edu.compiler.trace import surroundings
 
 X = np.array([1.0, 2.0, 3.0])
 LAM, FROZEN = 0.1, Value(0.1)
@@ -135,6 +137,17 @@ def test_what_decides_structure_makes_a_program_that_is_kept(numbers: list[Any])
             value, gradient = step.value_and_grad(X)
             np.testing.assert_allclose([value, *gradient], eager(loss, w), rtol=1e-9)
             assert sources.setdefault(number, step.source) is step.source
+
+
+def test_a_program_that_an_installed_tool_runs_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/lib/site-packages/tool.py", raising=False)
+    surroundings._is_users.cache_clear()
+    names = {"__name__": "__main__", "lam": 0.1, "w": Value(0.7)}
+    exec("def loss(x): return w * x * lam", names)
+    step = tg.compile(names["loss"], [names["w"]])
+    for lam in (0.1, 0.5):
+        names["lam"] = lam
+        np.testing.assert_allclose(step(X), 2.0 * 0.7 * lam)
 
 
 def test_inside_a_block_and_in_training() -> None:

@@ -121,6 +121,7 @@ ERRORS = [
     (lambda: Value([1.0, 2.0]), TypeError, "build one Value per element"),
     (lambda: tg.gradients(square(x), x, create_graph=True), TypeError, GRAPH),
     (lambda: square(x).rule.forward(2.0), TypeError, "^square was written by hand for one value of its operands"),
+    (lambda: Value(9.0, (x, x), (3.0,)).backward(), TypeError, r"must return 2 share\(s\), one per input, got"),
     (lambda: Value(0.0).log(), ValueError, "it is defined for 0 < x only"),
     (lambda: Value(-8.0) ** 0.5, ValueError, "negative"),
     (lambda: 1 / Value(0.0), ZeroDivisionError, "division by zero"),

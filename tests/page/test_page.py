@@ -43,6 +43,13 @@ def test_the_page_holds_the_graph_inf_and_nan_included() -> None:
     assert sorted(data["leaves"]) == ["Infinity", "NaN"]
 
 
+def test_a_label_takes_no_name_of_another_node_in_the_program_to_copy() -> None:
+    before, between, after = data_of(live(Value(3.0) * Value(2.0, label="v1")).to_html())["program"]
+    namespace: dict[str, Any] = {}
+    exec(f"{before}2.0{between}3.0{after}", namespace)
+    assert namespace["v2"].data == 6
+
+
 @pytest.mark.parametrize("first", ["", "tinygrad_edu.page", "tinygrad_edu.debug", "tinygrad_edu.cli.commands"])
 def test_live_is_a_function_whatever_was_imported_first(first: str) -> None:
     program = f"import tinygrad_edu as tg, inspect, {first or 'sys'}; tg.blame; "

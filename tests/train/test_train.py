@@ -339,7 +339,7 @@ def by_class(output: Value, t: float) -> Value:
 
 
 def branching(output: Value, t: float) -> Value:
-    return (output - t) ** 2 if output > t - 2 else sum([output])  # a list is no side of a choice
+    return (output - t) ** 2 if output > t - 2 else sum({output})  # a set is no side of a choice
 
 
 def inverse(output: Value, t: float) -> Value:

@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 import sys
 import types
 import xml.etree.ElementTree as ET
@@ -14,7 +15,7 @@ from graphs import SVG, labelled
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
 from tinygrad_edu.viz import draw, draw_dot, render, tree
-from tinygrad_edu.viz.colours import BROKEN, SCALE, WHITE, Heat
+from tinygrad_edu.viz.colours import BROKEN, LIGHT, SCALE, WHITE, shades
 from tinygrad_edu.viz.compose import picture_of
 from tinygrad_edu.viz.names import callers_names
 
@@ -48,12 +49,11 @@ def test_kinds_differ_by_fill_and_by_shape():
     y = neuron([Value(1.0, label="x")]) * 2 + 1
     kinds = {box.kind for box in picture_of(y, {}, constants=True).boxes}
     assert kinds == {"leaf", "parameter", "constant", "interior", "result"}
-    from tinygrad_edu.viz.dot import INTERIOR, KINDS
+    from tinygrad_edu.viz.dot import NODE, SHAPES
 
-    looks = [INTERIOR | dict(KINDS[kind]) for kind in KINDS]
-    assert len({look["fillcolor"] for look in looks}) == len(KINDS)
-    shapes = {(look["shape"], look["style"], look.get("peripheries")) for look in looks}
-    assert len(shapes) == len(KINDS)
+    assert len({LIGHT[kind] for kind in SHAPES}) == len(SHAPES)
+    looks = [NODE | dict(look) for look in SHAPES.values()]
+    assert len({(look["shape"], look["style"], look.get("peripheries")) for look in looks}) == len(SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_paths_are_highlighted_constants_included():
     c = a * b
     y = c + a
     edges = {(y, 0), (c, 1)}
-    arrows = picture_of(y, {}, marked=frozenset(edges)).arrows
+    arrows = picture_of(y, {}, paths=edges).arrows
     marked = {(arrow.tail, arrow.head) for arrow in arrows if arrow.marked}
     places = {node: f"n{place}" for place, node in enumerate(tg.topological_order(y))}
     assert marked == {(places[c], places[y]), (places[b], places[c])}
@@ -149,7 +149,7 @@ def test_paths_are_highlighted_constants_included():
     assert draw(y, paths=[]).source == draw(y, paths=None).source == draw(y).source
     (x,) = labelled(x=2.0)
     y = x * 2
-    assert len(picture_of(y, {}, marked=frozenset({(y, 1)})).boxes) == 3
+    assert len(picture_of(y, {}, paths={(y, 1)}).boxes) == 3
 
 
 def test_paths_that_are_none_are_told_what_to_pass():
@@ -195,15 +195,14 @@ def test_heat_shades_by_the_logarithm_and_says_so():
 
 
 def test_the_legend_names_what_occurs():
-    heat = Heat([1e-8, 1.0, None])
-    assert heat.shade(1e-8).fill == SCALE[0]
-    assert heat.shade(1.0).fill == SCALE[-1]
-    assert [shade.fill for shade in heat.legend()] == [*reversed(SCALE)]
-    assert heat.legend()[0].meaning == "0.072 to 1"
-    odd = Heat([0.0, math.nan, 0.5])
-    legend = [(shade.fill, shade.meaning) for shade in odd.legend()]
-    assert legend == [(BROKEN, "inf or nan"), (SCALE[0], "0.5"), (WHITE, "0")]
-    assert Heat([]).legend() == []
+    heat = shades([*[10.0**-k for k in range(9)], None])
+    assert heat[1e-8].fill == SCALE[0]
+    assert [*dict.fromkeys(shade.fill for shade in heat.values())] == [*reversed(SCALE)]
+    assert heat[1.0].meaning == "0.072 to 1"
+    odd = [(shade.fill, shade.meaning) for shade in shades([0.0, math.nan, 0.5]).values()]
+    assert odd == [(BROKEN, "inf or nan"), (SCALE[0], "0.5"), (WHITE, "0")]
+    assert shades([1.7e308, 1e-300])[1.7e308].fill == SCALE[-1]
+    assert shades([]) == {}
 
 
 # --- Names ----------------------------------------------------------------------------------------------------
@@ -212,7 +211,11 @@ in_globals = Value(7.0)
 
 def names(source):
     source = html.unescape(source)
-    return {title for title in ("a", "b", "y", "w[0]", "w[1]", "p['k']", "m[1][0]") if f">{title}<" in source}
+    return {
+        title
+        for title in ("a", "b", "y", "w[0]", "w[1]", "p['k']", "m[1][0]")
+        if re.search(rf">{re.escape(title)}( \\| |<)", source)
+    }
 
 
 def test_names_come_from_the_callers_variables():

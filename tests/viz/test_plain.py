@@ -93,6 +93,8 @@ def test_its_methods(tmp_path: Path) -> None:
     assert Path(path).read_bytes() == drawing.pipe()
     assert set(drawing._repr_mimebundle_()) == {"text/plain", "image/svg+xml"}
     assert repr(drawing).startswith("y = 16.64")
+    words = ["".join(text.itertext()) for text in elements(draw(nn.MLP(2, [9, 9], rng=0)([1.0, 2.0])[0]), "text")]
+    assert [line.startswith(("showing", "–  no gradient yet")) for line in words[-2:]] == [True, True]
     assert re.match("<svg", drawing.pipe(encoding="utf-8"))
     before = drawing.pipe()
     drawing.attr(ranksep="0.2", rankdir="TB")

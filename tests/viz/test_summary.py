@@ -112,7 +112,7 @@ def test_a_group_shows_its_largest_gradient_and_paths():
     (group,) = (box for box in picture_of(loss, {}, max_nodes=80).boxes if box.operation == "relu ×20")
     assert group.grad == "0.05"
     loss = moons()
-    picture = picture_of(loss, {}, max_nodes=80, marked=frozenset({(loss, 0)}))
+    picture = picture_of(loss, {}, max_nodes=80, paths={(loss, 0)})
     assert [arrow.head for arrow in picture.arrows if arrow.marked] == [picture.boxes[-1].id]
     assert "showing" in draw(moons(), style="micrograd", slopes=True).source
     assert "Neuron ×16" in draw(moons(), style="micrograd").source

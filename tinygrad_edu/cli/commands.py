@@ -1,4 +1,7 @@
-"""What the commands do. Each imports what it needs when it runs, so that --help comes at once."""
+"""What the commands do. Each imports what it needs when it runs, so that --help comes at once.
+
+A docstring begins with the help of the command.
+"""
 
 import os
 import subprocess
@@ -11,14 +14,14 @@ STDOUT = Path("-")
 
 
 def demo(options: Namespace) -> None:
-    """What the engine does, in one run on real data."""
+    """Derive an expression, check it, train on real digits, draw a neuron."""
     from .demo import run
 
     run(options.epochs, options.seed, options.out)
 
 
 def train(options: Namespace) -> None:
-    """Train a network on one of the data sets."""
+    """Train a network of dense layers on a data set, and test it on examples it never saw."""
     # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
     from .train import run
@@ -27,16 +30,20 @@ def train(options: Namespace) -> None:
 
 
 def rules(options: Namespace) -> None:
-    """Print the table of all operations, or one of them. Raises ValueError for an unknown one."""
+    """Print the table of all operations (Markdown), or one of them.
+
+    Raises ValueError for an unknown one.
+    """
     from ..viz.table import one_rule, rules_table
 
     print(one_rule(options.operation) if options.operation else rules_table())
 
 
 def grade(options: Namespace) -> int:
-    """Print what learners' engines get wrong. Returns 0 if none has a mistake, 1 if one has, 2 without a verdict.
+    """Say what learners' own Value classes get wrong, with the smallest program that shows it.
 
-    Raises ValueError for a wrong requirement or rubric and for an empty folder, OSError where a file fails.
+    Returns 0 if none has a mistake, 1 if one has, 2 without a verdict. Raises ValueError for a wrong requirement
+    or rubric and for an empty folder, OSError where a file fails.
     """
     from ..testing.grade import formats, rubric, submissions
 
@@ -45,10 +52,9 @@ def grade(options: Namespace) -> int:
     if points and not items:
         items = tuple(points)
     grades = submissions.grade_all(submissions.collect(options.paths), items, options.jobs)
-    format = "json" if options.json else options.format
-    if len(grades) == 1 and grades[0].error and format == "text":
+    if len(grades) == 1 and grades[0].error and options.format == "text":
         raise ValueError(grades[0].error)
-    print(formats.written(grades, format, points))
+    print(formats.written(grades, options.format, points))
     if options.html and len(grades) == 1 and not grades[0].error:
         grades[0].report.to_html(options.html)
     elif options.html:
@@ -59,7 +65,10 @@ def grade(options: Namespace) -> int:
 
 
 def kit(options: Namespace) -> None:
-    """Write the course kit into a folder. Raises ValueError for a wrong rubric, OSError where a file fails."""
+    """Write what a course needs: Gradescope's zip, otter's test, nbgrader's cell.
+
+    Raises ValueError for a wrong rubric, OSError where a file fails.
+    """
     from ..testing.grade.kit import write
 
     for path in write(options.folder, options.points):
@@ -67,17 +76,22 @@ def kit(options: Namespace) -> None:
 
 
 def check(options: Namespace) -> int:
-    """Test rules at hard and random points, or certify them. Returns 0 if all are right, 1 if one is not."""
+    """Test the rules of a module at hard and random points."""
     from .verdicts import run
 
     return run(options)
 
 
-prove = check
+def prove(options: Namespace) -> int:
+    """Certify the rules of a module at every number."""
+    return check(options)
 
 
 def exercise(options: Namespace) -> None:
-    """Write the exercise into a folder. Raises OSError if files of these names are there, or cannot be written."""
+    """Write an exercise: your own engine in seven steps.
+
+    Raises OSError if files of these names are there, or cannot be written.
+    """
     from ..testing.grade.exercise import write
 
     for path in write(options.folder):
@@ -88,14 +102,37 @@ def exercise(options: Namespace) -> None:
 
 
 def explain(options: Namespace) -> None:
-    """Print an expression, its derivatives, and how they come about."""
-    from .explain import explained
+    """Every step from an expression to its derivatives, checked."""
+    from ..debug import steps
+    from ..engine.graph import topological_order
+    from ..testing import GradientMismatch, gradcheck
+    from ..viz import tree
+    from .expression import Expression
+    from .folding import say
 
-    explained(options.expression, options.values)
+    expression = Expression(options.expression)
+    y = expression.graph(options.values)
+    every = steps(y)
+    y.backward()
+    leaves = {node.label: node for node in topological_order(y) if node.rule is None}
+    inputs = [leaves[name] for name in expression.names]
+    print(f"{expression.text} with {', '.join(options.values)}\n\n{tree(y)}\n")
+    say("One step per operation, from the result back to the inputs:\n")
+    for step in every:
+        say(f"  {step.index + 1}. {step.sentence}")
+    print("\nThe derivatives of the result:\n")
+    for x in inputs:
+        print(f"  d/d{x.label} = {x.grad:.6g}   at {x.label} = {x.data:.6g}")
+    try:
+        say(f"\n{gradcheck(expression, *inputs)!r}")
+    except GradientMismatch as error:
+        say(f"\n{error}")
+    except ValueError as error:  # nan, or an overflow
+        say(f"\nNo gradient check: {error}")
 
 
 def step(options: Namespace) -> None:
-    """Step through the passes, with commands from the keyboard or a pipe: see `tg.debug.run`."""
+    """Step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q."""
     from ..debug.machine import Machine
     from ..debug.prompt import Prompt
     from .expression import Expression
@@ -104,7 +141,10 @@ def step(options: Namespace) -> None:
 
 
 def live(options: Namespace) -> None:
-    """Write the live page. Raises ExpressionError unless the file is a .html, OSError if it cannot be written."""
+    """The page of an expression that can be changed and stepped through, into a file.
+
+    Raises ExpressionError unless the file is a .html, OSError if it cannot be written.
+    """
     from ..page import live
     from .expression import Expression, ExpressionError
 
@@ -115,7 +155,7 @@ def live(options: Namespace) -> None:
 
 
 def draw(options: Namespace) -> None:
-    """Write the picture with its gradients: svg, png or pdf; html can be stepped through.
+    """The picture of an expression, into a file.
 
     Raises ExpressionError for a file with another ending, RuntimeError if nothing here can write the format, and
     OSError if the file cannot be written.

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .. import nn, optim
 from ..datasets import Dataset, digits
@@ -54,35 +55,28 @@ def _central_difference(f: Callable[..., Value], at: list[float], i: int) -> flo
     return float(above - below) / (2 * h)
 
 
-def train_digits(data: Dataset, epochs: int, seed: int) -> nn.MLP:
+def train_digits(data: Dataset, epochs: int, seed: int) -> None:
     """Train a small network by mini-batch gradient descent, on Values and compiled, and print the accuracies.
 
     On Values first, though it takes longer: a network that learns from scalars alone is the point of this package.
     """
-    model = _trained(data, epochs, seed, compiled=False)
-    say("\n  The same network, compiled into array operations:\n")
-    _trained(data, epochs, seed, compiled=True)
-    return model
-
-
-def _trained(data: Dataset, epochs: int, seed: int, compiled: bool) -> nn.MLP:
-    model = nn.MLP(data.X_train.shape[1], [HIDDEN, len(data.class_names)], rng=seed)
-    optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    if not compiled:
-        say(f"  {data}\n  {model}: {len(optimizer.parameters):,} parameters, every one a Value")
-    started = time.perf_counter()
-    watched = sys.stderr.isatty()
-    history = fit(
-        model, nn.cross_entropy, data, optimizer, epochs, BATCH, compiled=compiled, seed=seed, progress=watched
-    )
-    if history.stopped.startswith("interrupted"):
-        raise KeyboardInterrupt
-    seconds = time.perf_counter() - started
-    _, accuracy = evaluate(model, nn.cross_entropy, data, compiled=compiled)
-    if compiled:
-        say(f"  {history.found}")
-    say(f"  test accuracy {accuracy:.1%} on {len(data.y_test)} images it never saw, after {seconds:.2g} s")
-    return model
+    for compiled in (False, True):
+        model = nn.MLP(data.X_train.shape[1], [HIDDEN, len(data.class_names)], rng=seed)
+        optimizer, loss = optim.SGD(model.parameters(), lr=LEARNING_RATE), nn.cross_entropy
+        if compiled:
+            say("\n  The same network, compiled into array operations:\n")
+        else:
+            say(f"  {data}\n  {model}: {len(optimizer.parameters):,} parameters, every one a Value")
+        started, watched = time.perf_counter(), sys.stderr.isatty()
+        choices: dict[str, Any] = {"compiled": compiled, "seed": seed, "progress": watched}
+        history = fit(model, loss, data, optimizer, epochs, BATCH, **choices)
+        if history.stopped.startswith("interrupted"):
+            raise KeyboardInterrupt
+        seconds = time.perf_counter() - started
+        _, accuracy = evaluate(model, loss, data, compiled=compiled)
+        if compiled:
+            say(f"  {history.found}")
+        say(f"  test accuracy {accuracy:.1%} on {len(data.y_test)} images it never saw, after {seconds:.2g} s")
 
 
 def _picture(folder: Path) -> None:

@@ -9,7 +9,7 @@ import difflib
 import operator
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..engine.rules import RULES
@@ -76,23 +76,20 @@ class Expression:
                 return operator.itemgetter(name)
             case ast.Constant(value=number) if _is_number(node):
                 return lambda numbers: float(number)  # type: ignore[arg-type]  # a number
-            case ast.BinOp(left=left, right=right):
-                return self._applied(self._operator(node), [left, right])
-            case ast.UnaryOp(operand=operand):
-                return self._applied(self._operator(node), [operand])
-            case ast.Call():
-                return self._applied(self._called(node), node.args)
-        raise ExpressionError(f"{self._shown(node)} is not allowed: use names, numbers, + - * / ** and functions.")
-
-    def _applied(self, function: Any, parts: Sequence[ast.expr]) -> Callable[[dict[str, Any]], Any]:
+            case ast.BinOp(op=sign, left=left, right=right) if type(sign) in OPERATORS:
+                function, parts = OPERATORS[type(sign)], [left, right]
+            case ast.UnaryOp(op=sign, operand=operand) if type(sign) in OPERATORS:
+                function, parts = OPERATORS[type(sign)], [operand]
+            case ast.Call(args=parts):
+                function = self._called(node)
+            case ast.BinOp(op=sign) | ast.UnaryOp(op=sign):
+                hint = " Write a power with **, as in a**2." * isinstance(sign, ast.BitXor)
+                raise ExpressionError(f"{self._shown(node)} has an operator other than + - * / **.{hint}")
+            case _:
+                text = f"{self._shown(node)} is not allowed"
+                raise ExpressionError(f"{text}: use names, numbers, + - * / ** and functions.")
         operands = [self._function(part) for part in parts]
         return lambda numbers: _applied(function, [operand(numbers) for operand in operands])
-
-    def _operator(self, node: ast.BinOp | ast.UnaryOp) -> Callable[..., Any]:
-        if type(node.op) not in OPERATORS:
-            hint = " Write a power with **, as in a**2." * isinstance(node.op, ast.BitXor)
-            raise ExpressionError(f"{self._shown(node)} has an operator other than + - * / **.{hint}")
-        return OPERATORS[type(node.op)]
 
     def _called(self, node: ast.Call) -> Any:
         """The rule that is called, with its parameters."""

@@ -7,25 +7,21 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from . import commands
 
-EXAMPLE = 'Example: %(prog)s "tanh(a*b + c)" a=2 b=-3 c=10'
-EXPRESSIONS = {
-    "explain": "every step from an expression to its derivatives, checked",
-    "draw": "the picture of an expression, into a file",
-    "live": "the page of an expression that can be changed and stepped through, into a file",
-    "step": "step through both passes, from the keyboard or a pipe: n, b, s, c, p, why, h, q",
+OUTPUTS = {  # of the commands that take an expression
+    "explain": ("", ""),
+    "draw": (" -o graph.svg", "a file .svg, .png, .pdf or .html; - writes an SVG to the standard output"),
+    "live": (" -o page.html", "a file .html; - writes to the standard output"),
+    "step": ("", ""),
 }
-VERDICTS = {
-    "check": "test the rules of a module at hard and random points",
-    "prove": "certify the rules of a module at every number",
-}
-OUTPUTS = {
-    "draw": ("graph.svg", "a file .svg, .png, .pdf or .html; - writes an SVG to the standard output"),
-    "live": ("page.html", "a file .html; - writes to the standard output"),
-}
+DATA = ("moons", "iris", "digits", "mnist")  # those of `cli.train`, which is loaded only for a run
+FORMATS = ("text", "json", "csv", "gradescope", "junit")
+CONTAINER = (
+    "Submissions run with your rights, limited in time and memory. A container keeps them from your files: "
+    "podman run --rm --network none -v ./submissions:/in:ro IMAGE tinygrad-edu grade /in"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,9 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (0), and for arguments that are not understood (2)."""
     parser = _parser()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] in EXPRESSIONS:  # a space keeps argparse from taking -x**2 for an option
+    if words and words[0] in OUTPUTS:  # a space keeps argparse from taking -x**2 for an option
         words = [f" {text}" if _is_expression_with_minus(text) else text for text in words]
     options = parser.parse_args(words)
+    if options.version:  # it takes a while to look it up
+        from importlib.metadata import version
+
+        print(f"tinygrad-edu {version('tinygrad-edu')}")
+        parser.exit()
     if not options.command:
         parser.print_help()
         return 0
@@ -61,126 +62,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-# --- What the commands take -----------------------------------------------------------------------------------
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tinygrad-edu", description="A scalar autograd engine that you can step through and see."
     )
-    about = "print the version and exit"
-    parser.add_argument("--version", action=_Version, nargs=0, dest=argparse.SUPPRESS, help=about)
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     all = parser.add_subparsers(dest="command", metavar="command")
-    demo = _command(
-        all,
-        "demo",
-        "derive an expression, check it, train on real digits, draw a neuron",
-        description="Derive an expression, check its gradients, train a network on the UCI digits, draw a neuron.",
-    )
-    demo.add_argument("--epochs", type=_count, default=4, help="passes over the digits (default: 4)")
-    demo.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
-    demo.add_argument(
-        "--out", type=_folder, default=Path(), help="folder for graph.svg and graph.png (default: here)"
-    )
-    rules = _command(
-        all, "rules", "print the table of all operations (Markdown), or one of them", "\n       [operation]"
-    )
-    rules.add_argument("operation", nargs="?", help="its name, such as tanh")
-    for name, help in EXPRESSIONS.items():
-        file, what = OUTPUTS.get(name, ("", ""))
-        example = f"{EXAMPLE} -o {file}" if file else EXAMPLE
-        arguments = "\n       expression name=number ..."
-        command = _command(all, name, help, arguments, epilog=example, allow_abbrev=False)
-        command.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
-        command.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
-        if file:
-            command.add_argument("-o", "--output", type=_output, required=True, metavar="FILE", help=what)
-    _add_train(all)
-    _add_grade(all)
-    kit = _command(
-        all, "kit", "write what a course needs: Gradescope's zip, otter's test, nbgrader's cell", "\n       folder"
-    )
-    kit.add_argument("folder", type=Path, help="for autograder.zip, otter_engine.py and nbgrader_cell.py")
-    kit.add_argument(
-        "--points", type=Path, metavar="RUBRIC.toml", help="points by operation (default: 1 for each)"
-    )
-    for name, help in VERDICTS.items():
-        command = _command(
-            all, name, help, "\n       module:rule ...", epilog="Exit status: 0 right, 1 not, 2 no such rule."
+
+    def command(name: str, arguments: str = "", epilog: str = "") -> argparse.ArgumentParser:
+        """A command, described by the first line of its function's docstring."""
+        text = getattr(commands, name).__doc__.partition("\n")[0]
+        usage, help = f"%(prog)s [options]{arguments}", text[0].lower() + text[1:-1]
+        made: argparse.ArgumentParser = all.add_parser(
+            name, usage=usage, help=help, description=text, epilog=epilog, allow_abbrev=name not in OUTPUTS
         )
-        command.add_argument(
-            "names", nargs="+", metavar="module:rule", help="a rule; all rules of a module; one of ours"
-        )
-        command.add_argument("--format", choices=("text", "json", "junit"), default="text", help="what is printed")
-    exercise = _command(all, "exercise", "write an exercise: your own engine in seven steps", "\n       folder")
-    exercise.add_argument(
-        "folder", type=Path, help="a new folder, for engine.py, README.md, check.py and engine.ipynb"
-    )
+        return made
+
+    one = command("demo")
+    one.add_argument("--epochs", type=_count, default=4, help="passes over the digits (default: 4)")
+    one.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
+    one.add_argument("--out", type=_folder, default=".", help="folder for graph.svg and graph.png (default: here)")
+    one = command("rules", "\n       [operation]")
+    one.add_argument("operation", nargs="?", help="its name, such as tanh")
+    for name, (option, what) in OUTPUTS.items():
+        example = f'Example: %(prog)s "tanh(a*b + c)" a=2 b=-3 c=10{option}'
+        one = command(name, "\n       expression name=number ...", example)
+        one.add_argument("expression", help="names, numbers, + - * / ** and functions such as tanh, in quotes")
+        one.add_argument("values", nargs="*", metavar="name=number", help="one for every name")
+        if option:
+            one.add_argument("-o", "--output", type=_output, required=True, metavar="FILE", help=what)
+    one = command("train", " data", "With `tg.fit` every choice is yours.")
+    one.add_argument("data", choices=DATA, metavar="data", help=f"one of {', '.join(DATA)}")
+    one.add_argument("--epochs", type=_count, help="passes over the data")
+    one.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
+    one.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
+    for name in ("check", "prove"):
+        one = command(name, "\n       module:rule ...", "Exit status: 0 right, 1 not, 2 no such rule.")
+        what = "a rule; all rules of a module; one of ours"
+        one.add_argument("names", nargs="+", metavar="module:rule", help=what)
+        one.add_argument("--format", choices=("text", "json", "junit"), default="text", help="what is printed")
+    status = "Exit status: 0 no mistake and nothing missing, 1 a mistake, 2 nothing could be graded. "
+    one = command("grade", "\n       path ...", status + CONTAINER)
+    what = "a file, a notebook, or a folder: each file or subfolder"
+    one.add_argument("paths", nargs="+", type=Path, metavar="path", help=what)
+    one.add_argument("--require", metavar='"+ * tanh"', help="the operations that are asked for")
+    one.add_argument("--points", type=Path, metavar="RUBRIC.toml", help='points by operation, such as "+" = 2')
+    what = f"one of {', '.join(FORMATS)}"
+    one.add_argument("--format", choices=FORMATS, default="text", metavar="NAME", help=what)
+    what = "the same as --format json"
+    one.add_argument("--json", action="store_const", dest="format", const="json", help=what)
+    what = "write a page: the graphs, or the class in one table"
+    one.add_argument("--html", type=_file, metavar="FILE", help=what)
+    one.add_argument("--jobs", type=_count, help="how many are graded at a time (default: one for each core)")
+    one = command("kit", "\n       folder")
+    one.add_argument("folder", type=Path, help="for autograder.zip, otter_engine.py and nbgrader_cell.py")
+    what = "points by operation (default: 1 for each)"
+    one.add_argument("--points", type=Path, metavar="RUBRIC.toml", help=what)
+    one = command("exercise", "\n       folder")
+    what = "a new folder, for engine.py, README.md, check.py and engine.ipynb"
+    one.add_argument("folder", type=Path, help=what)
     return parser
-
-
-def _add_grade(all: Any) -> None:
-    grade = _command(
-        all,
-        "grade",
-        "say what learners' own Value classes get wrong, with the smallest program that shows it",
-        "\n       path ...",
-        epilog="Exit status: 0 no mistake and nothing missing, 1 a mistake, 2 nothing could be graded. "
-        "Submissions run with your rights, limited in time and memory. A container keeps them from your files: "
-        "podman run --rm --network none -v ./submissions:/in:ro IMAGE tinygrad-edu grade /in",
-    )
-    grade.add_argument(
-        "paths",
-        nargs="+",
-        type=Path,
-        metavar="path",
-        help="a file, a notebook, or a folder: each file or subfolder",
-    )
-    grade.add_argument("--require", metavar='"+ * tanh"', help="the operations that are asked for")
-    grade.add_argument("--points", type=Path, metavar="RUBRIC.toml", help='points by operation, such as "+" = 2')
-    formats = ("text", "json", "csv", "gradescope", "junit")
-    what = f"one of {', '.join(formats)}"
-    grade.add_argument("--format", choices=formats, default="text", metavar="NAME", help=what)
-    grade.add_argument("--json", action="store_true", help="the same as --format json")
-    grade.add_argument(
-        "--html", type=_file, metavar="FILE", help="write a page: the graphs, or the class in one table"
-    )
-    grade.add_argument("--jobs", type=_count, help="how many are graded at a time (default: one for each core)")
-
-
-def _command(all: Any, name: str, help: str, arguments: str = "", **more: Any) -> argparse.ArgumentParser:
-    """A command whose description is its help, unless another one is given."""
-    described = {"description": f"{help[0].upper()}{help[1:]}."} | more
-    command: argparse.ArgumentParser = all.add_parser(
-        name, usage=f"%(prog)s [options]{arguments}", help=help, **described
-    )
-    return command
-
-
-class _Version(argparse.Action):
-    """Print the version, which is looked up only here, since that takes a while."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
-        from importlib.metadata import version
-
-        print(f"tinygrad-edu {version('tinygrad-edu')}")
-        parser.exit()
-
-
-def _add_train(all: Any) -> None:
-    data = ("moons", "iris", "digits", "mnist")  # those of `cli.train`, which is loaded only for a run
-    train = _command(
-        all,
-        "train",
-        "train a network on moons, iris, digits or mnist",
-        " data",
-        description="Train a network of dense layers on a data set, and test it on examples it never saw. With "
-        "`tg.fit` every choice is yours.",
-    )
-    train.add_argument("data", choices=data, metavar="data", help=f"one of {', '.join(data)}")
-    train.add_argument("--epochs", type=_count, help="passes over the data")
-    train.add_argument("--seed", type=_seed, default=0, help="of weights, shuffling and split (default: 0)")
-    train.add_argument("--save", type=_file, metavar="MODEL.json", help="write the trained model")
 
 
 def _is_expression_with_minus(text: str) -> bool:
@@ -224,4 +165,4 @@ def _file(text: str) -> Path:
 
 
 def _output(text: str) -> Path:
-    return Path(text) if text == "-" else _file(text)
+    return commands.STDOUT if text == "-" else _file(text)

@@ -20,12 +20,12 @@ def run(options: Namespace) -> int:
     examine = testing.check_rule if options.command == "check" else testing.prove_rule
     verdicts = [_verdict(rule, examine) for name in options.names for rule in _rules(name)]
     if options.format == "json":
-        print(json.dumps([facts for _, _, _, facts in verdicts], indent=1))
+        print(json.dumps([facts for facts, _ in verdicts], indent=1))
     elif options.format == "junit":
         print(_junit(options.command, verdicts))
     else:
-        print("\n\n".join(text for _, _, text, _ in verdicts))
-    return 0 if all(ok for _, ok, _, _ in verdicts) else 1
+        print("\n\n".join(text for _, text in verdicts))
+    return 0 if all(facts["ok"] for facts, _ in verdicts) else 1
 
 
 def _rules(text: str) -> Iterator[Rule]:
@@ -48,23 +48,23 @@ def _rules(text: str) -> Iterator[Rule]:
     yield from chosen
 
 
-def _verdict(rule: Rule, examine: Callable[[Rule], Any]) -> tuple[str, bool, str, Any]:
-    """The name of a rule, whether it is right, the text and the facts."""
+def _verdict(rule: Rule, examine: Callable[[Rule], Any]) -> tuple[dict[str, Any], str]:
+    """The facts about a rule, "ok" among them, and the text for a reader."""
     try:
         report = examine(rule)
+        text = repr(report)
     except (AssertionError, TypeError, ValueError, TimeoutError) as error:
-        report = getattr(error, "report", None)
-        facts = json.loads(report.to_json()) if report else {"rule": rule.name, "ok": False, "error": str(error)}
-        return rule.name, False, str(error), facts
-    return rule.name, report.ok, repr(report), json.loads(report.to_json())
+        report, text = getattr(error, "report", None), str(error)
+    if report is None:
+        return {"rule": rule.name, "ok": False, "error": text}, text
+    return json.loads(report.to_json()), text
 
 
-def _junit(command: str, verdicts: list[tuple[str, bool, str, Any]]) -> str:
-    failures = sum(not ok for _, ok, _, _ in verdicts)
+def _junit(command: str, verdicts: list[tuple[dict[str, Any], str]]) -> str:
+    failures = sum(not facts["ok"] for facts, _ in verdicts)
     suite = ElementTree.Element("testsuite", name=command, tests=str(len(verdicts)), failures=str(failures))
-    for name, ok, text, _ in verdicts:
-        test = ElementTree.SubElement(suite, "testcase", classname=command, name=name)
-        if not ok:
-            failure = ElementTree.SubElement(test, "failure", message=text.splitlines()[0])
-            failure.text = text
+    for facts, text in verdicts:
+        test = ElementTree.SubElement(suite, "testcase", classname=command, name=facts["rule"])
+        if not facts["ok"]:
+            ElementTree.SubElement(test, "failure", message=text.splitlines()[0]).text = text
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)

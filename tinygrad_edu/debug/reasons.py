@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..engine.value import Value
-from ..viz.equations import NAMES, agreeing, parsed, slopes, with_signs
+from ..viz.equations import agreeing, function_of, slopes, with_signs
 from ..viz.words import formula, four_digits
 
 
@@ -34,18 +34,15 @@ def reason(node: Value, i: int, slope: Any, called: Mapping[Value, str], data: M
     names = {word: called[value] for word, value in places.items()}
     if " for " in text:
         return f"{beginning}{result}: {_put(text, names)}; {names['x']} is {four_digits(data[operands[0]])}"
-    expression = parsed(text)
-
-    def slope_of(*numbers: float) -> float:
-        return float(eval(expression, {**NAMES}, dict(zip(places, numbers, strict=True))))
-
-    texts = agreeing([data[value] for value in places.values()], slope, slope_of if expression else _unknown)
+    function = function_of(text) or _unknown
+    arguments = [data[value] for value in places.values()]
+    texts = agreeing(arguments, slope, lambda *numbers: float(function(**dict(zip(places, numbers, strict=True)))))
     numbers = {word: _bracketed(x) for word, x in zip(places, texts, strict=True)}
     text = with_signs(text)
     return beginning + " = ".join(dict.fromkeys([_put(text, names), _put(text, numbers), result]))
 
 
-def _unknown(*numbers: Any) -> float:
+def _unknown(*numbers: Any, **named: Any) -> float:
     raise ValueError("no formula")
 
 

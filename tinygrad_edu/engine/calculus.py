@@ -46,24 +46,25 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
     for value in (root, *wrt):
         if not isinstance(value, Value):
             raise TypeError(f"gradients(root, wrt) takes Values, got {value!r} ({type(value).__name__}).")
-    interior = [node for node in topological_order(root) if node.rule]
+    interior = [(node, node.parents) for node in topological_order(root) if node.rule]
     needed = set(wrt)  # and all that depends on it
-    for node in interior:
-        if not needed.isdisjoint(node.parents):
+    for node, parents in interior:
+        if not needed.isdisjoint(parents):
             needed.add(node)
     kind = type(root.data)
+    wanted = Value if create_graph else kind
 
     def number(x: Any) -> Any:
         return Value(kind(x)) if create_graph else kind(x)
 
     adjoints: dict[Value, Any] = {root: number(1)}
-    for node in reversed(interior):
+    for node, parents in reversed(interior):
         if node in needed and node in adjoints:
-            out, inputs = (node, node.parents) if create_graph else (node.data, [p.data for p in node.parents])
-            shares = node.rule.shares(adjoints[node], out, *inputs)
-            for parent, share in zip(node.parents, shares, strict=True):
+            out, inputs = (node, parents) if create_graph else (node.data, [p.data for p in parents])
+            for parent, share in zip(parents, node.rule.shares(adjoints[node], out, *inputs), strict=True):
                 if parent in needed:
-                    share = share if isinstance(share, Value) else number(share)
+                    if share.__class__ is not wanted and not isinstance(share, Value):
+                        share = number(share)
                     adjoints[parent] = adjoints[parent] + share if parent in adjoints else share
     return [adjoints[value] if value in adjoints else number(0) for value in wrt]
 

@@ -22,14 +22,14 @@ from .ufuncs import apply_ufunc
 from .watch import recorders
 
 
-def _method(rule: Rule) -> Callable[..., "Value"]:
-    """The rule as a method; `alpha` and the like may follow."""
+def _method(rule: Rule, result: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """The rule as a method, whose results `result` makes, or `_result`; `alpha` and the like may follow."""
     low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
 
-    def method(self: "Value", **parameters: Any) -> "Value":
+    def method(self: Any, **parameters: Any) -> Any:
         data = self.data
         if data.__class__ is float and low < data < high and not parameters and not rule.check:
-            return _result(rule.forward(data), rule, self)
+            return (result or _result)(rule.forward(data), rule, self)
         return rule(self, **parameters)
 
     method.__name__, method.__qualname__, method.__doc__ = rule.name, f"Value.{rule.name}", rule.__doc__
@@ -212,7 +212,7 @@ class Value(Methods, Operators):
         """
         if check:
             raise_if_changed(self)
-        films = [(film, film.before(self)) for film in tuple(recorders)]
+        films = [(film, film.before(self)) for film in tuple(recorders)] if recorders else ()
         kind = self.data.__class__  # float, Fraction or mpf: the gradients are exact if the result is
         seed = upstream if upstream.__class__ is kind else kind(as_real(upstream))
         zero = 0.0 if kind is float else kind(0)
@@ -227,13 +227,13 @@ class Value(Methods, Operators):
             for node in reversed(interior):
                 left, right = node._left, node._right
                 if right is not None:  # the common case of _backward written out, without a loop
-                    left_share, right_share = node.rule.backward(node.grad, node.data, left.data, right.data)
+                    left_share, right_share = node._rule.backward(node.grad, node.data, left.data, right.data)
                     left.grad += left_share
                     right.grad += right_share
                 elif left.__class__ is not tuple:
-                    shares = node.rule.backward(node.grad, node.data, left.data)
+                    shares = node._rule.backward(node.grad, node.data, left.data)
                     one = shares.__class__ is tuple and len(shares) == 1
-                    left.grad += shares[0] if one else node.rule.counted(shares, 1)[0]
+                    left.grad += shares[0] if one else node._rule.counted(shares, 1)[0]
                 else:
                     node._pass_on()
             if any(before):  # 0.0 + Fraction would be a float
@@ -300,6 +300,8 @@ class Value(Methods, Operators):
     __reduce__ = reduced
 
 
+# The slot itself, for backward(): a subclass may have local derivatives in it, and make the rule on demand.
+setattr(Value, "_rule", vars(Value)["rule"])  # noqa: B010  # a type checker knows no slots
 for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
     if _rule.called == "method" or _name == "__abs__":
         setattr(Value, _name, _method(_rule))
@@ -313,30 +315,36 @@ def tell_watchers() -> None:
         watcher.before_backward()
 
 
-def _cleared(root: Any, zero: Any) -> tuple[list[Value], list[Value], list[Any]]:
+def _cleared(root: Any, zero: Any) -> tuple[list[Any], list[Value], list[Any]]:
     """topological_order(root) in half the time: the interior nodes, cleared; the leaves, and their gradients."""
-    interior, leaves, before, seen = [], [], [], set()
+    interior: list[Any] = []
+    leaves: list[Value] = []
+    before: list[Any] = []
     stack: list[Any] = []
-    node = root
-    while node is not None:
-        while node not in seen:
-            seen.add(node)
-            left, right = node._left, node._right
+    seen: set[Any] = set()
+    node, add, pop = root, seen.add, stack.pop
+    while True:
+        if node not in seen:
+            add(node)
+            left = node._left
             if left is None:
                 leaves.append(node)
                 before.append(node.grad)
-                break
-            node.grad = zero
-            if right is not None:
-                stack += (node, None, left)
-                node = right
-            elif left.__class__ is tuple:
-                stack += (node, None, *left)
-                node = stack.pop()
             else:
-                stack += (node, None)
-                node = left
-        node = None
-        while stack and (node := stack.pop()) is None:  # a marker: the node below it has all its parents
-            interior.append(stack.pop())
-    return interior, leaves, before
+                node.grad = zero
+                if (right := node._right) is not None:
+                    stack += (node, None, left)
+                    node = right
+                    continue
+                if left.__class__ is not tuple:
+                    stack += (node, None, left)
+                elif len(left) > 3 and seen.issuperset(left):
+                    interior.append(node)
+                else:
+                    stack += (node, None, *left)
+        while stack:
+            if (node := pop()) is not None:
+                break
+            interior.append(pop())  # the node below the marker has all its parents
+        else:
+            return interior, leaves, before

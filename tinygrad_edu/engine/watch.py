@@ -23,3 +23,4 @@ watch: _Watch = _Watch()
 # Films that record backward passes at present, in any thread. Each has `parameters`, before(root), and
 # after(root, what `before` has returned).
 recorders: list[Any] = []
+tracers: list[Any] = []  # those that trace a function at present, in any thread

@@ -11,19 +11,17 @@ Every other operation is that of the main engine.
 
 import copyreg
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
 from ..engine import value as main
 from ..engine.dispatch import is_array
-from ..engine.elementary import inf
 from ..engine.graph import topological_order
 from ..engine.pickling import reduced
 from ..engine.rules import ADD, DIV, MUL, NEG, RULES, SUB, Rule
 from ..engine.scalar import as_real
-from ..engine.watch import watch
+from ..engine.watch import tracers, watch
 
 # --- Operations by hand -------------------------------------------------------------------------------------
 
@@ -84,35 +82,6 @@ class _ByHand(Rule):
         return _ByHand, (self.op, self.node._local_grads if self.closure else self.local_grads)
 
 
-class _One(_ByHand):
-    """One of a local derivative for one operand: such a node is made and followed in less time."""
-
-    __slots__ = ("local_grads",)
-
-    def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
-        if upstream.__class__ is float:
-            return (self.local_grads[0] * upstream,)
-        return super().backward(upstream, out, *inputs)
-
-
-class _Two(_ByHand):
-    """One of local derivatives for two operands."""
-
-    __slots__ = ("local_grads",)
-
-    def backward(self, upstream: Any, out: Any, *inputs: Any) -> Any:
-        if upstream.__class__ is float:
-            left, right = self.local_grads
-            return left * upstream, right * upstream
-        return super().backward(upstream, out, *inputs)
-
-
-class _Many(_ByHand):
-    """One of local derivatives for more operands, as a dot product has them."""
-
-    __slots__ = ("local_grads",)
-
-
 class OperandSet(tuple[Any, ...], Set[Any]):  # type: ignore[misc]  # < orders them as tuples, not as sets
     """The operands of a node, in order and with repetition; also the set of them that micrograd's `_prev` is."""
 
@@ -157,17 +126,19 @@ def _beside(other: Any) -> Any:
     return NotImplemented if is_array(other) and other.size != 1 else Value(other)
 
 
-def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
+def _result(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
     """The Value of an operation of this engine. `Value.__init__`, which has more to ask, would double its cost."""
     if data.__class__ is not float:
         if watch.tracer and watch.tracer.is_placeholder(left):  # Value.tanh(x), by its class
             return left._record(rule, (left,) if right is None else (left, right))  # type: ignore[no-any-return]
         data = _number(data)
+    if not _recording:
+        rule = left = right = None
     node = _new(Value)
     node.data = data
     node.grad = 0.0
     node.label = ""
-    node.rule = rule
+    node._rule = rule
     node._left = left
     node._right = right
     return node
@@ -175,18 +146,18 @@ def _recorded(data: Any, rule: Any, left: Any, right: Any = None) -> "Value":
 
 _power = functools.lru_cache(maxsize=64)(main._power)
 _new = object.__new__
-_result = _recorded
+_recording = True
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Record nothing inside `with no_grad():`: every result is a leaf."""
-    global _result
-    before, _result = _result, lambda data, rule, left, right=None: Value(data)
+    global _recording
+    before, _recording = _recording, False
     try:
         yield
     finally:
-        _result = before
+        _recording = before
 
 
 class _Kind(type):
@@ -230,26 +201,12 @@ class Value(main.Value, metaclass=_Kind):
         self.data: Any = data if data.__class__ is float else _number(data)
         self.grad: Any = 0.0
         self.label: str = label
-        if _op.__class__ is tuple and _op and _result is _recorded and (n := len(_op)) == len(_children):
-            right = None  # microgpt's way: it must cost little
-            if n == 2:
-                own: _ByHand = _new(_Two)
-                left, right = _children
-            elif n == 1:
-                own = _new(_One)
-                left = _children[0]
-            else:
-                own = _new(_Many)
-                left = tuple(_children)
-            own.local_grads = _op
-            self.rule = own
-            self._left = left
-            self._right = right
-            if (data.__class__ is not float or left.__class__ is not Value or right is not None) and watch.tracer:
-                watch.tracer.by_hand(self, _children, _op)
+        self._right: Any = None
+        if _children and _op.__class__ is tuple is _children.__class__ and _recording and not tracers:
+            self._rule: Any = _op  # microgpt's way: it must cost little
+            self._left: Any = _children
             return
-        self.rule: Any = None
-        self._left = self._right = None
+        self._rule = self._left = None
         if _children or _op or children or _prev:
             self._made_of(_children or children or _prev, _op, local_grads)
 
@@ -257,11 +214,11 @@ class Value(main.Value, metaclass=_Kind):
         """Record an operation by hand."""
         if operands.__class__ is str:  # Value(2.0, "x")
             self.label = operands
-        elif _result is _recorded:
-            self._left = tuple(operands) or None  # a tuple: backward() then asks for _backward
-            self.rule = _ByHand(op, local_grads) if op.__class__ is str else _ByHand("", op)
+        elif _recording:
+            self._left = tuple(operands) or None  # a tuple: backward() then asks for _pass_on
+            self._rule = _ByHand(op, local_grads) if op.__class__ is str else _ByHand("", op)
             if watch.tracer:
-                watch.tracer.by_hand(self, operands, self.rule.local_grads or None)
+                watch.tracer.by_hand(self, operands, self._rule.local_grads or None)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A subclass may write its own __init__ without calling this one."""
@@ -370,6 +327,17 @@ class Value(main.Value, metaclass=_Kind):
 
     # --- micrograd's attributes, which a program may also set ---------------------------------------------------
 
+    @property
+    def rule(self) -> Any:
+        """The operation that made it. Of local derivatives, which backward() uses as they are, it is made here."""
+        if self._rule.__class__ is tuple:
+            self._rule = _ByHand("", self._rule)
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: Any) -> None:
+        self._rule = rule
+
     def _own(self) -> _ByHand:
         """The rule of this node as one that belongs to the node and can be changed."""
         if not isinstance(self.rule, _ByHand):
@@ -377,14 +345,22 @@ class Value(main.Value, metaclass=_Kind):
             if self.rule is not None:
                 own.node, own.closure = self, super()._backward
             self.rule, self._left, self._right = own, parents or None, None
-        return self.rule
+        return self._rule  # type: ignore[no-any-return]
 
     def _pass_on(self) -> None:
-        if self.rule.__class__ is not _Many:
+        slopes, parents = self._rule, self._left
+        if slopes.__class__ is not tuple or (n := len(slopes)) != len(parents):
             return self._backward()
         upstream = self.grad
-        for parent, local in zip(self._left, self.rule.local_grads):  # noqa: B905  # an option takes long here
-            parent.grad += local * upstream
+        if n == 1:  # the common cases without a loop
+            parents[0].grad += slopes[0] * upstream
+        elif n == 2:
+            left, right = parents
+            left.grad += slopes[0] * upstream
+            right.grad += slopes[1] * upstream
+        else:
+            for parent, slope in zip(parents, slopes):  # noqa: B905  # strict=True takes long, and they are equal
+                parent.grad += slope * upstream
 
     @property
     def _backward(self) -> Callable[[], None]:
@@ -440,14 +416,12 @@ class Value(main.Value, metaclass=_Kind):
         return f"Value(data={self.data}, grad={self.grad})"
 
     def _copy(self, parents: tuple[Any, ...]) -> "Value":
-        twin: Value = object.__new__(type(self))
-        if isinstance(self.rule, _ByHand):
-            Value.__init__(twin, self.data, parents, self._op, self.label, local_grads=self._local_grads)
-        else:
-            node = self._node(self.data, self.rule, parents)
-            Value.__init__(twin, self.data, label=self.label)
-            twin.rule, twin._left, twin._right = node.rule, node._left, node._right
-        twin.grad = self.grad
+        twin, rule = object.__new__(type(self)), self.rule
+        Value.__init__(twin, self.data, label=self.label)
+        node = self._node(
+            self.data, _ByHand(rule.op, self._local_grads) if rule and rule.by_hand else rule, parents
+        )
+        twin.grad, twin.rule, twin._left, twin._right = self.grad, node.rule, node._left, node._right
         vars(twin).update(vars(self))
         return twin
 
@@ -457,39 +431,6 @@ class Value(main.Value, metaclass=_Kind):
         return reduced(self)
 
 
-QUICK = {
-    "exp": math.exp,
-    "log": math.log,
-    "tanh": math.tanh,
-    "relu": lambda x: 0.0 if x <= 0.0 else x,
-}  # on floats
-
-
-def _method(rule: Rule) -> Callable[..., Value]:
-    """The rule as a method; `alpha` and the like may follow."""
-    low, high = (rule.domain[0].low, rule.domain[0].high) if rule.domain else (-inf, inf)
-    of_math: Any = QUICK.get(rule.name)
-
-    def quick(self: Value) -> Value:
-        if self.data.__class__ is float:
-            try:
-                return _result(of_math(self.data), rule, self)
-            except (OverflowError, ValueError):
-                pass
-        return method(self)
-
-    def method(self: Value, **parameters: Any) -> Value:
-        if not parameters and low < self.data < high and not rule.check:
-            return _result(rule.forward(self.data), rule, self)
-        return self._record(rule.bind(**parameters) if parameters else rule, (self,))  # type: ignore[return-value]
-
-    made: Any = quick if of_math else method
-    made.__name__, made.__qualname__ = rule.name, f"Value.{rule.name}"
-    made.__wrapped__ = rule.declared.forward  # help() shows its signature
-    made.__doc__ = f"{rule.name} of this Value, as a new Value."
-    return made  # type: ignore[no-any-return]
-
-
 for _name, _rule in {"__abs__": RULES["abs"], **RULES}.items():
     if _rule.called == "method" or _name == "__abs__":
-        setattr(Value, _name, _method(_rule))
+        setattr(Value, _name, main._method(_rule, _result))

@@ -3,13 +3,13 @@
 import base64
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ..engine.value import Value
 from ..viz.compose import picture_of
+from ..viz.drawing import drawn
 from ..viz.names import variables_in_sight
 from ..viz.reading import nodes_below
 from ..viz.strangers import adopted
@@ -60,12 +60,7 @@ class Live:
         self._summary = f"Live({len(nodes):,} nodes, result {four_digits(root.data)})"
         self._title = f"The graph of {root.label or 'a result'} with {len(nodes):,} nodes"
         self._page = document(root, variables, **options)
-        self._drawing: Any = None  # the picture as DOT; a notebook that shows this makes the picture of it
-        with suppress(ImportError):  # no graphviz package
-            from ..viz.dot import drawing_of
-
-            self._drawing = drawing_of(picture_of(root, variables, max_nodes=BOXES), "")
-            self._drawing.graph_attr["dpi"] = DPI
+        self._picture = picture_of(root, variables, max_nodes=BOXES)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """The page as one HTML document. Writes it to path, if one is given. Returns its text. Raises OSError."""
@@ -83,8 +78,10 @@ class Live:
             f'title="{escape(self._title)}"></iframe>'
         )
         try:
-            picture = base64.b64encode(self._drawing.pipe(format="png")).decode()
-        except Exception:  # no graphviz package, no renderer, or one that fails: the page needs none
+            drawing = drawn(self._picture, self._summary)
+            drawing.attr(dpi=DPI)
+            picture = base64.b64encode(drawing.pipe(format="png")).decode()
+        except Exception:  # no renderer, or one that fails: the page needs none
             return {"text/plain": self._summary, "text/html": frame}
         hidden = f'<img style="display:none" alt="{escape(self._title)}" src="data:image/png;base64,{picture}">'
         return {"text/plain": self._summary, "text/html": frame + hidden, "image/png": picture}

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import inspect
 import json
+import keyword
 import math
 import re
 import string
@@ -13,15 +14,17 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from ..compiler.backends.javascript import RuleText, helpers, number_text, rule_text
+from ..compiler.backends.javascript import RuleText, function_text, helpers, number_text, rule_text
 from ..engine.rule import Rule
 from ..engine.value import Value
-from ..viz.equations import javascript, parsed, slopes
+from ..viz.colours import css_variables
+from ..viz.equations import function_of, slopes
 from ..viz.names import names_of
 from ..viz.reading import Reading, read
 from ..viz.terminal import tree
-from ..viz.words import clipped, visible
+from ..viz.words import clipped, formula, visible
 
+LARGE = 300  # nodes; nobody reads a longer program
 LONGEST = 200  # characters of a name
 MAX_NOTE = 40  # lines of the tree for a browser without scripts
 SCRIPTS = ("graph.js", "layout.js", "page.js")
@@ -51,34 +54,31 @@ def document(
     rules = {kind: i for i, kind in enumerate(dict.fromkeys(kind for kind in kinds if kind[0]))}
     outer = [scope[:depth] for scope in reading.scopes for depth in range(1, len(scope) + 1)]
     scopes = {scope: i for i, scope in enumerate(dict.fromkeys(outer))}  # each after those around it
-    names = names_of(reading.order, variables).values()
+    names = examples(reading)
+    names |= {
+        place: _shown(name)
+        for place, name in enumerate(names_of(reading.order, variables).values())
+        if reading.names[place]
+    }
     data = {
         "mode": mode,
         "upstream": _number(upstream),
         "rule": [rules.get(kind, -1) for kind in kinds],
         "operands": [place for operands in reading.parents for place in operands],
         "leaves": [_number(numbers.get(node, node.data)) for node in reading.order if node.rule is None],
-        "names": examples(reading)
-        | {place: _shown(name) for place, name in enumerate(names) if reading.names[place]},
-        "kinds": {place: kind[0] for place, kind in enumerate(reading.kinds) if kind in ("parameter", "constant")},
+        "names": names,
+        "kinds": {place: kind for place, kind in enumerate(reading.kinds) if kind not in ("leaf", "interior")},
         "scope": [scopes.get(scope, -1) for scope in reading.scopes],
-        "scopes": list(scopes),
+        "scopes": [(scope[-1], scopes.get(scope[:-1], -1)) for scope in scopes],
         "film": [(step, [_number(x) for x in leaves]) for step, leaves in film],
         "lines": {place: lines[node] for place, node in enumerate(reading.order) if node in lines},
+        "program": _program(reading, names) if len(kinds) <= LARGE else [],
     }
+    calls: set[str] = set()
     texts = [(rule, n, _by_hand(rule, reading.order) if rule.by_hand else rule_text(rule, n)) for rule, n in rules]
-    calls = frozenset().union(*(text.calls for _, _, text in texts))
-    script = "\n".join(
-        [
-            '"use strict";',
-            helpers(calls),
-            "const RULES = [",
-            *(f"{_rule_source(*one)}," for one in texts),
-            "];",
-            *map(_file, SCRIPTS),
-        ]
-    )
-    style = _file("page.css")
+    sources = [f"{_rule_source(*one, calls)}," for one in texts]
+    script = "\n".join(['"use strict";', helpers(calls), "const RULES = [", *sources, "];", *map(_file, SCRIPTS)])
+    style = css_variables() + _file("page.css")
     return string.Template(_file("page.html")).substitute(
         title=escape(_shown(reading.names[-1]) or "result"),
         count=f"{len(reading.order):,}",
@@ -121,21 +121,44 @@ def examples(reading: Reading) -> dict[int, str]:
     return names | {place: f"y[{point}]" if len(targets) > 1 else "y" for point, place in enumerate(targets)}
 
 
-def _rule_source(rule: Rule, n: int, text: Any) -> str:
-    """One entry of RULES: what the page needs to know of a rule for n operands."""
-    infix = rule.name in ("add", "sub", "mul", "div", "pow") or (rule.name == "sum" and n == 2)
+def _program(reading: Reading, names: Mapping[int, str]) -> list[str]:
+    """The graph as a program in Python: its text before, between and after the numbers of the leaves."""
+    variables: list[str] = []
+    lines = ["import tinygrad_edu as tg", ""]
+    for place, node in enumerate(reading.order):
+        name, operands = names.get(place, ""), [variables[p] for p in reading.parents[place]]
+        is_free = name.isidentifier() and not keyword.iskeyword(name) and name not in [*variables, "tg"]
+        variables.append(name if is_free and not re.fullmatch(r"v\d+", name) else f"v{place}")
+        if node.rule is None:
+            label = f", label={json.dumps(name, ensure_ascii=False)}" * bool(name)
+            expression = f"tg.Value(\0{label})"
+        elif node.rule.name == "dot":
+            half = len(operands) // 2
+            expression = f"tg.dot([{', '.join(operands[:half])}], [{', '.join(operands[half:])}])"
+        elif node.rule.name == "sum":
+            expression = f"tg.sum({', '.join(operands)})"
+        else:
+            expression = formula(node.rule, operands, len(operands))
+            expression = f"tg.{expression}" if expression.endswith(")") and node.rule.name != "abs" else expression
+        lines.append(f"{variables[-1]} = {expression}")
+    return "\n".join([*lines, f"{variables[-1]}.backward()", ""]).split("\0")
+
+
+def _rule_source(rule: Rule, n: int, text: RuleText, calls: set[str]) -> str:
+    """One entry of RULES: what the page needs to know of a rule for n operands; `calls` gets what it calls."""
+    calls |= text.calls
     about: dict[str, Any] = {
-        "name": rule.name,
         "symbol": str(rule.symbol),
+        "form": formula(rule, [f"{{{i}}}" for i in range(n)]),
         "n": n,
-        "infix": infix,
-        "parameters": [f"{name}={value!r}" for name, value in rule.parameters.items()],
         "slopes": slopes(rule, n),
         "about": _about(rule),
     }
-    formulas = [parsed(formula) for formula in about["slopes"]]
-    checks = ", ".join(f"(x, y, out) => {javascript(formula)}" if formula else "null" for formula in formulas)
-    return f"{{...{_json(about)}, forward: {text.forward}, backward: {text.backward}, checks: [{checks}]}}"
+    functions = map(function_of, about["slopes"])
+    checks = [function_text(check, ("x", "y", "out"), calls) if check else "null" for check in functions]
+    return (
+        f"{{...{_json(about)}, forward: {text.forward}, backward: {text.backward}, checks: [{', '.join(checks)}]}}"
+    )
 
 
 def _by_hand(rule: Rule, order: list[Value]) -> RuleText:

@@ -15,9 +15,9 @@ class Graph {
     let leaf = 0;
     for (let i = 0; i < this.size; i++) if (data.rule[i] < 0) this.initial.set(i, Number(data.leaves[leaf++]));
     this.names = Array.from({ length: this.size }, (_, i) => data.names[i] ?? `#${i}`);
-    this.named = (i) => data.names[i] !== undefined;
     this.root = this.size - 1;
     this.seed = Number(data.upstream);
+    this.program = data.program;
     this.users = Array.from({ length: this.size }, () => []); // each once, in the order of the forward pass
     for (const i of this.interior) {
       for (let at = this.start[i]; at < this.start[i + 1]; at++) {
@@ -111,21 +111,16 @@ class Graph {
   // --- Words ------------------------------------------------------------------------------------------------
 
   /** The operation that made node i, with its operands written as `write` says: a * b, -a, tanh(a). */
-  expression(i, write = (p) => this.names[p], most = 8, module = "") {
-    const rule = this.ruleOf(i), operands = this.operands(i).slice(0, most).map(write);
-    if (rule.infix) return operands.join(` ${rule.symbol} `);
-    if (rule.name === "neg") return `-${operands[0]}`;
-    if (rule.name === "pow_n") return `${operands[0]}${rule.symbol}`;
-    const more = rule.n > most ? [`... ${rule.n - most} more`] : [];
-    const bare = operands.map((text) => text.replace(/^\((-[^()]*)\)$/, "$1")); // a comma keeps a sign apart
-    return `${module}${rule.name}(${[...bare, ...more, ...rule.parameters].join(", ")})`;
+  expression(i, write = (p) => this.names[p]) {
+    return this.ruleOf(i).form.replace(/\{(\d)\}/g, (_, place) => write(this.operand[this.start[i] + Number(place)]));
   }
 
-  /** What the forward step of node i does: c = a * b = 2 * -3 = -6. */
+  /** What the forward step of node i does: c = a * b = 2 * (-3) = -6. */
   forwardSentence(i) {
     const operands = this.operands(i), rule = this.ruleOf(i);
     const texts = agreeing(operands.map((p) => this.value[p]), this.value[i], (...numbers) => (operands.length > 8 ? NaN : rule.forward(...numbers)));
-    const numbers = this.expression(i, (p) => bracketed(texts[operands.indexOf(p)]));
+    const isCall = rule.form.endsWith(")"); // a comma keeps a sign apart
+    const numbers = this.expression(i, (p) => (isCall ? texts[operands.indexOf(p)] : bracketed(texts[operands.indexOf(p)])));
     return `${this.names[i]} = ${this.expression(i)} = ${numbers} = ${four(this.value[i])}`;
   }
 
@@ -158,40 +153,17 @@ class Graph {
     }).filter(Boolean).join("; ");
   }
 
-  /** The graph as Python, with the numbers that are here now. */
+  /** The graph as Python, with the numbers that are here now; of a large one, the numbers that were changed. */
   python() {
-    if (this.size > 300) {
-      const changed = [...this.initial].filter(([i, x]) => this.value[i] !== x);
-      return changed.map(([i]) => `${this.names[i]}.data = ${this.literal(i)}`).join("\n") || "# nothing was changed";
-    }
-    const taken = new Set(["tg"]), called = [];
-    const lines = ["import tinygrad_edu as tg", ""];
-    for (let i = 0; i < this.size; i++) {
-      let name = this.named(i) && /^[A-Za-z_][A-Za-z_0-9]*$/.test(this.names[i]) ? this.names[i] : `v${i}`;
-      if (taken.has(name) || PYTHON_WORDS.has(name)) name = `v${i}`;
-      taken.add(name);
-      called.push(name);
-      const label = this.named(i) ? `, label=${JSON.stringify(this.names[i])}` : "";
-      lines.push(`${name} = ${this.isLeaf(i) ? `tg.Value(${this.literal(i)}${label})` : this.pythonCall(i, called)}`);
-    }
-    return [...lines, `${called[this.root]}.backward()`, ""].join("\n");
-  }
-
-  pythonCall(i, called) {
-    const names = this.operands(i).map((p) => called[p]), rule = this.ruleOf(i);
-    if (rule.name !== "dot") return this.expression(i, (p) => called[p], Infinity, rule.name === "abs" ? "" : "tg.");
-    return `tg.dot([${names.slice(0, names.length / 2).join(", ")}], [${names.slice(names.length / 2).join(", ")}])`;
-  }
-
-  literal(i) {
-    const x = this.value[i];
-    if (Object.is(x, -0)) return "-0.0";
-    return Number.isFinite(x) ? (Number.isInteger(x) && Math.abs(x) < 1e16 ? x.toFixed(1) : String(x)) : `float("${four(x)}")`;
+    const leaves = [...this.initial.keys()];
+    if (this.program.length) return this.program.map((text, k) => text + (k < leaves.length ? literal(this.value[leaves[k]]) : "")).join("");
+    const changed = leaves.filter((i) => this.value[i] !== this.initial.get(i));
+    return changed.map((i) => `${this.names[i]}.data = ${literal(this.value[i])}`).join("\n") || "# nothing was changed";
   }
 }
 
-const PYTHON_WORDS = new Set(("False None True and as assert async await break class continue def del elif else except finally for from global if "
-  + "import in is lambda nonlocal not or pass raise return try while with yield").split(" "));
+/** A number in Python. */
+function literal(x) { return Object.is(x, -0) ? "-0.0" : Number.isFinite(x) ? String(x) : `float("${four(x)}")`; }
 
 function magnitude(x) { return x !== x ? Number.MAX_VALUE : Math.min(Math.abs(x), Number.MAX_VALUE); }
 

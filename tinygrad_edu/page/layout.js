@@ -4,7 +4,7 @@
 const GAP = { x: 60, y: 14 }; // between boxes
 const BEND = 6; // the height kept free for an edge that passes a column
 
-/** Places boxes {w, h, order, inputs}, each after those in its set of inputs: x and y are the middle of each, and its routes.get(input)
+/** Places boxes {w, h, place, inputs}, each after those in its set of inputs: x and y are the middle of each, and its routes.get(input)
  *  the places where the edge from that input passes a column. Returns {width, height}. */
 function layered(boxes) {
   const layers = [];
@@ -15,14 +15,13 @@ function layered(boxes) {
     put(box);
     for (const input of box.inputs) {
       const route = [];
-      for (let column = input.column + 1; column < box.column; column++) route.push({ w: 0, h: BEND, column, order: input.order, before: [], after: [] });
+      for (let column = input.column + 1; column < box.column; column++) route.push({ w: 0, h: BEND, column, place: input.place, before: [], after: [] });
       route.forEach(put);
       box.routes.set(input, route);
       [...route, box].reduce(joined, input);
     }
   }
-  for (const layer of layers) layer.sort((a, b) => a.order - b.order);
-  untangle(layers);
+  for (const layer of layers) layer.sort((a, b) => b.place - a.place);
   const height = rows(layers);
   let x = 0;
   for (const layer of layers) {
@@ -49,36 +48,18 @@ function columns(boxes) {
   }
 }
 
-/** Sorts each column by the middle of its neighbours, there and back. */
-function untangle(layers) {
-  const number = (layer) => layer.forEach((node, place) => { node.place = place; });
-  layers.forEach(number);
-  for (let round = 0; round < 4; round++) {
-    const side = round % 2 ? "after" : "before";
-    for (const layer of round % 2 ? [...layers].reverse() : layers) {
-      for (const node of layer) node.wish = mean(node[side].map((other) => other.place)) ?? node.place;
-      layer.sort((a, b) => a.wish - b.wish || a.place - b.place);
-      number(layer);
-    }
-  }
-}
-
-/** The height of every node in its column: near the middle of its neighbours, without overlap. */
+/** The order of every column and the height of every node: near the middle of its neighbours, without overlap. */
 function rows(layers) {
-  for (const layer of layers) {
-    let y = 0;
-    for (const node of layer) {
-      node.y = y + node.h / 2;
-      y += node.h + GAP.y;
-    }
-  }
+  for (const layer of layers) spread(layer, layer.map(() => 0));
   for (let round = 0; round < 12; round++) {
-    for (const layer of round % 2 ? [...layers].reverse() : layers) {
-      spread(layer, layer.map((node) => mean([...node.before, ...node.after].map((other) => other.y)) ?? node.y));
+    for (const layer of round % 2 ? layers.toReversed() : layers) {
+      const side = round >= 6 ? (node) => [...node.before, ...node.after] : (node) => node[round % 2 ? "after" : "before"];
+      const wishes = new Map(layer.map((node) => [node, mean(side(node).map((other) => other.y)) ?? node.y]));
+      if (round < 6) layer.sort((a, b) => wishes.get(a) - wishes.get(b));
+      spread(layer, layer.map((node) => wishes.get(node)));
     }
   }
-  const all = layers.flat();
-  const top = Math.min(...all.map((node) => node.y - node.h / 2));
+  const all = layers.flat(), top = Math.min(...all.map((node) => node.y - node.h / 2));
   for (const node of all) node.y -= top;
   return Math.max(0, ...all.map((node) => node.y + node.h / 2));
 }

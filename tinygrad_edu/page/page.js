@@ -21,57 +21,37 @@ function make(tag, attributes = {}, ...children) {
 
 // --- Folding: groups within groups. A group that is closed is one box ---------------------------------------
 
-const order = readingOrder(); // of each node
 const home = new Array(graph.size); // the innermost group of each node
 const whole = { name: "", parent: null, open: true, items: [] };
 fold(whole);
 settle(whole);
 
-/** From the result, operand by operand. Boxes of one column stand in this order. */
-function readingOrder() {
-  const order = new Map(), stack = [graph.root];
-  while (stack.length) {
-    const i = stack.pop();
-    if (order.has(i)) continue;
-    order.set(i, order.size);
-    stack.push(...graph.operands(i).reverse());
-  }
-  return order;
-}
-
 /** Puts into the whole what is in it, nodes and groups {name, parent, open, items}: the modules as the names of parameters tell
  *  them, and repetitions. */
 function fold(whole) {
-  const groups = DATA.scopes.map((path) => ({ name: path.at(-1), path, open: false, items: [] }));
-  const byPath = new Map(groups.map((group) => [group.path.join("."), group]));
-  for (const group of groups) (group.parent = byPath.get(group.path.slice(0, -1).join(".")) ?? whole).items.push(group);
-  DATA.scope.forEach((scope, i) => (scope < 0 ? whole : groups[scope]).items.push(i));
+  const groups = DATA.scopes.map(([name]) => ({ name, open: false, items: [] }));
+  const into = (item, scope) => (groups[scope] ?? whole).items.push(item);
+  groups.forEach((group, k) => {
+    group.parent = groups[DATA.scopes[k][1]] ?? whole;
+    into(group, DATA.scopes[k][1]);
+  });
+  DATA.scope.forEach((scope, i) => into(i, scope));
   for (const group of [whole, ...groups]) repetitions(group);
 }
 
 /** Puts what is many in a group into groups of its own: x ×784, Neuron ×128. */
 function repetitions(group) {
   if (group.items.length <= MANY) return;
-  const kinds = new Map();
-  for (const item of group.items) {
-    const kind = isGroup(item) ? capital(stem(item.name)) : `${graph.isLeaf(item) ? "" : graph.ruleOf(item).symbol} ${stem(DATA.names[item] ?? "")}`.trim() || "number";
-    if (kinds.has(kind)) kinds.get(kind).push(item);
-    else kinds.set(kind, [item]);
-  }
+  const kinds = Map.groupBy(group.items, (item) => stem(isGroup(item) ? item.name.charAt(0).toUpperCase() + item.name.slice(1) : `${graph.isLeaf(item) ? "" : graph.ruleOf(item).symbol} ${DATA.names[item] ?? ""}`.trim()) || "number");
   group.items = [...kinds].flatMap(([kind, some]) => (some.length < 8 ? some : packed(group, `${kind} ×${some.length.toLocaleString("en")}`, some)));
 }
 
 /** A closed group of these. More than 200 lie in groups within it: 1 to 200, 201 to 400. */
 function packed(parent, name, items, from = 1) {
-  const pack = { name, parent, open: false, repeated: true, items };
-  let size = 1;
-  while (items.length > 200 * size) size *= 200;
+  const pack = { name, parent, open: false, repeated: true, items }, size = 200 ** Math.floor(Math.log(items.length - 1) / Math.log(200));
   if (size > 1) {
-    pack.items = [];
-    for (let at = 0; at < items.length; at += size) {
-      const end = Math.min(at + size, items.length);
-      pack.items.push(packed(pack, `${from + at} to ${from + end - 1}`, items.slice(at, end), from + at));
-    }
+    const starts = Array.from({ length: Math.ceil(items.length / size) }, (_, k) => k * size);
+    pack.items = starts.map((at) => packed(pack, `${from + at} to ${from + Math.min(at + size, items.length) - 1}`, items.slice(at, at + size), from + at));
   } else for (const child of items.filter(isGroup)) child.parent = pack;
   return pack;
 }
@@ -80,16 +60,14 @@ function isGroup(what) { return typeof what === "object"; }
 
 function stem(name) { return name.replace(/\d+/g, ""); }
 
-function capital(name) { return name.charAt(0).toUpperCase() + name.slice(1); }
-
-/** Tells each node its group, and each group its nodes and its place in the reading order. */
+/** Tells each node its group, and each group its nodes and its place: that of the last of them in the forward pass. */
 function settle(group) {
   for (const item of group.items) {
     if (isGroup(item)) settle(item);
     else home[item] = group;
   }
   group.members = group.items.flatMap((item) => item.members ?? [item]);
-  order.set(group, group.members.reduce((least, i) => Math.min(least, order.get(i)), Infinity));
+  group.place = group.members.reduce((a, b) => Math.max(a, b));
 }
 
 /** Opens the modules of one depth after those of the other, while there are few boxes. */
@@ -131,10 +109,10 @@ function arrange(group) {
   return { items, ...layered(items) };
 }
 
-/** What the layout needs to know of a node or a group; its place is that of its last node in the forward pass. */
+/** What the layout needs to know of a node or a group. */
 function boxFor(what) {
-  const box = { what, place: isGroup(what) ? what.members.reduce((a, b) => Math.max(a, b)) : what, order: order.get(what), inputs: new Set() };
-  if (isGroup(what) && what.open) {
+  const box = { what, place: what.place ?? what, inputs: new Set() };
+  if (what.open) {
     const inner = arrange(what);
     return { ...box, inner, w: Math.max(inner.width + 24, what.name.length * CHARACTER + 50), h: inner.height + 44 };
   }
@@ -142,10 +120,10 @@ function boxFor(what) {
   return { ...box, w: Math.max(head.length, 16) * CHARACTER + 16, h: 3 * LINE + 10 };
 }
 
-/** The name of a node, without the modules that the frame around it says, and its operation. */
+/** The name of a node, a parameter's without the modules that the frame around it says, and its operation. */
 function headOf(i) {
-  const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol, around = `${(home[i].path ?? []).join(".")}.`;
-  const full = DATA.names[i] ?? "", name = full.startsWith(around) ? full.slice(around.length) : full;
+  const operation = graph.isLeaf(i) ? "" : graph.ruleOf(i).symbol, full = DATA.names[i] ?? "";
+  const name = kindOf(i) === "parameter" ? full.split(".").at(-1) : full;
   return short(name && operation ? `${name} = ${operation}` : operation || name || "number");
 }
 
@@ -183,6 +161,7 @@ function draw() {
   }
   lines.append(...arrows.map(lineOf));
   $("picture").replaceChildren(frames, lines, nodes);
+  zoom(scale);
   stop(boxes.get(seen(state.selected))?.element ?? boxes.values().next().value.element);
   refresh();
 }
@@ -193,19 +172,16 @@ function stop(element) {
   element.setAttribute("tabindex", 0);
 }
 
-/** The box or the handle that lies next in a direction. */
-function neighbour(from, key) {
-  const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
-  const middle = (element) => {
-    const box = element.getBoundingClientRect();
-    return [box.x + box.width / 2, box.y + box.height / 2];
+const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** The box that lies next in a direction: a place aside counts three times as far. */
+function neighbour(element, key) {
+  const [dx, dy] = WAYS[key], all = [...boxes.values()], from = all.find((item) => item.element === element);
+  const far = ({ cx, cy }) => {
+    const [x, y] = [cx - from.cx, cy - from.cy], along = x * dx + y * dy;
+    return along > 1 ? along + 3 * (Math.abs(x * dy) + Math.abs(y * dx)) : Infinity;
   };
-  const [x, y] = middle(from), far = (element) => {
-    const [ox, oy] = middle(element), along = (ox - x) * dx + (oy - y) * dy, aside = Math.abs((ox - x) * dy) + Math.abs((oy - y) * dx);
-    return along > 1 ? along + 3 * aside : Infinity;
-  };
-  const others = [...boxes.values()].map((item) => item.element).filter((element) => far(element) < Infinity);
-  return others.reduce((best, element) => (best && far(best) <= far(element) ? best : element), null);
+  return all.reduce((best, item) => (far(item) < far(best) ? item : best), from).element;
 }
 
 let visited = null; // the module that nextModule went to
@@ -216,11 +192,6 @@ function nextModule() {
   visited = modules.find((what) => boxes.get(what).element === document.activeElement) ?? visited;
   visited = modules[(modules.indexOf(visited) + 1) % modules.length];
   boxes.get(visited)?.element.focus();
-}
-
-function enter(field) {
-  field.focus();
-  field.select();
 }
 
 function frameOf(item, left, above) {
@@ -237,19 +208,20 @@ function boxOf(item, left, above) {
   const kind = group ? "group" : kindOf(what);
   const rounded = { constant: h / 2, interior: 8, result: 8, group: 3 }[kind] ?? 0;
   const element = make("g", { class: `node ${kind}`, tabindex: -1, role: "button", transform: `translate(${left} ${above})` },
-    make("rect", { width: w, height: h, rx: rounded }));
+    make("rect", { width: w, height: h, rx: rounded, fill: `var(--${kind})` }));
   if (kind === "result") element.append(make("rect", { x: 3, y: 3, width: w - 6, height: h - 6, rx: 6, class: "inner" }));
   if (kind === "parameter") element.append(make("path", { d: `M${w - 12} 0 V12 H${w}`, class: "inner" }));
   item.texts = [1, 2, 3].map((line) => make("text", { x: w / 2, y: line * LINE, class: line === 1 ? "title" : "number" }));
   item.mark = make("text", { x: 4, y: -3, class: "mark" });
   item.description = make("desc");
+  if (group) element.setAttribute("aria-expanded", "false");
   element.append(...item.texts, item.mark, item.description);
   item.element = element;
   element.addEventListener("click", (event) => {
     if (group) toggle(what);
     else {
       select(what);
-      if (!event.detail && graph.isLeaf(what)) enter($("number")); // by a key
+      if (!event.detail && graph.isLeaf(what)) $("number").focus(); // by a key
     }
   });
   element.addEventListener("pointerenter", () => relate(what));
@@ -262,11 +234,7 @@ function boxOf(item, left, above) {
   return element;
 }
 
-function kindOf(i) {
-  if (i === graph.root) return "result";
-  if (!graph.isLeaf(i)) return "interior";
-  return { p: "parameter", c: "constant" }[DATA.kinds[i]] ?? "leaf";
-}
+function kindOf(i) { return DATA.kinds[i] ?? (graph.isLeaf(i) ? "leaf" : "interior"); }
 
 /** A curve from box to box, by way of the places that the layout keeps free for it. */
 function lineOf(arrow) {
@@ -335,32 +303,27 @@ function refreshNode(i, item) {
   const reached = i === graph.root ? t >= last : graph.users[i].some((user) => passedOnAt(user) <= t);
   const hidden = state.quiz && !state.quiz.known.has(i);
   const gradient = hidden ? "?" : reached ? four(graph.gradient[i]) : "–";
-  const value = known ? four(graph.value[i]) : "–";
-  item.texts[0].textContent = headOf(i);
-  item.texts[1].textContent = `data ${value}`;
-  item.texts[2].textContent = `grad ${gradient}`;
+  const data = known ? four(graph.value[i]) : "–", made = graph.isLeaf(i) ? "" : ` = ${graph.expression(i)}`;
   const wrong = (known && !Number.isFinite(graph.value[i])) || (reached && !Number.isFinite(graph.gradient[i]));
-  item.mark.textContent = wrong ? "⚠" : { now: "▶ now", waiting: "", partial: "… so far" }[now] ?? "";
-  for (const name of ["now", "waiting", "partial"]) item.element.classList.toggle(name, now === name);
-  item.element.classList.toggle("wrong", wrong);
-  item.element.classList.toggle("selected", i === state.selected);
-  item.element.classList.toggle("asked", state.quiz?.node === i);
-  const made = graph.isLeaf(i) ? "" : ` = ${graph.expression(i)}`;
-  const spoken = { now: ", current step", waiting: ", waiting", partial: ", gradient not complete" }[now] ?? "";
-  item.element.setAttribute("aria-label", `${graph.names[i]}${made}, data ${value}, gradient ${gradient}${spoken}${wrong ? ", not finite" : ""}`);
-  item.description.textContent = graph.isLeaf(i) || !known || state.quiz ? "" : t > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
+  const [sign, spoken] = { now: ["▶ now", ", current step"], waiting: ["", ", waiting"], partial: ["… so far", ", gradient not complete"] }[now] ?? ["", ""];
+  write(item, [headOf(i), `data ${data}`, `grad ${gradient}`], wrong ? "⚠" : sign,
+    { now: now === "now", waiting: now === "waiting", partial: now === "partial", wrong, selected: i === state.selected, asked: state.quiz?.node === i },
+    `${graph.names[i]}${made}, data ${data}, gradient ${gradient}${spoken}${wrong ? ", not finite" : ""}`);
+  item.description.textContent = !made || !known || state.quiz ? "" : t > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
 }
 
-function refreshGroup(group, item) {
-  const largest = group.members.reduce((most, i) => Math.max(most, Math.abs(graph.gradient[i]) || 0), 0);
-  const now = state.time < 2 * last && group.members.some((i) => phase(i) === "now");
-  item.texts[0].textContent = `+ ${group.name}`;
-  item.texts[1].textContent = `${group.members.length.toLocaleString("en")} nodes`;
-  item.texts[2].textContent = state.quiz || state.time <= last ? "" : `|grad| ≤ ${four(largest)}`;
-  item.mark.textContent = now ? "▶ now, inside" : "";
-  item.element.classList.toggle("now", now);
-  item.element.setAttribute("aria-expanded", "false");
-  item.element.setAttribute("aria-label", `open ${group.name}: ${group.members.length} nodes, largest gradient ${four(largest)}`);
+function refreshGroup({ name, members }, item) {
+  const largest = four(members.reduce((most, i) => Math.max(most, Math.abs(graph.gradient[i]) || 0), 0));
+  const now = state.time < 2 * last && members.some((i) => phase(i) === "now");
+  write(item, [`+ ${name}`, `${members.length.toLocaleString("en")} nodes`, state.quiz || state.time <= last ? "" : `|grad| ≤ ${largest}`],
+    now ? "▶ now, inside" : "", { now }, `open ${name}: ${members.length} nodes, largest gradient ${largest}`);
+}
+
+function write({ element, texts, mark }, lines, sign, flags, label) {
+  texts.forEach((text, k) => { text.textContent = lines[k]; });
+  mark.textContent = sign;
+  for (const [name, on] of Object.entries(flags)) element.classList.toggle(name, on);
+  element.setAttribute("aria-label", label);
 }
 
 /** Shows what a node depends on and what depends on it; null: all again. */
@@ -375,34 +338,24 @@ function relate(what) {
 
 // --- Change a leaf ------------------------------------------------------------------------------------------
 
-let queued = false;
-
-/** Shows new numbers with the next frame of the screen, however often they change before. */
-function soon() {
-  if (queued) return;
-  queued = true;
-  requestAnimationFrame(() => {
-    queued = false;
-    refresh();
-  });
-}
-
 let kept = 0, refusal = ""; // the number before one was typed, and what is said of a text that is none
 
-function change(leaf, x) {
-  if (!Number.isFinite(x)) return;
-  refusal = "";
+function change(leaf, x, words = "") {
+  refusal = words;
   graph.set(leaf, x);
-  soon();
+  refresh(); // a browser tells of a move once for each frame
 }
+
+/** A leaf that is inf or nan has no number beside it. */
+function nudge(leaf, x, digits) { if (Number.isFinite(x)) change(leaf, Number(x.toPrecision(digits))); }
 
 /** Takes what is typed for the number of the selected leaf; what is refused is told, and the leaf keeps its number. */
 function typed() {
   const text = $("number").value.trim(), x = Number(text);
   const refused = text === "" || !Number.isFinite(x);
   $("number").setAttribute("aria-invalid", String(refused));
-  change(state.selected, refused ? kept : x); // 1e40 was a number on the way to 1e400
-  if (refused) refusal = `${graph.names[state.selected]} stays ${four(kept)}: "${text}" is no finite number.`;
+  if (refused) change(state.selected, kept, `${graph.names[state.selected]} stays ${four(kept)}: "${text}" is no finite number.`);
+  else change(state.selected, x); // 1e40 was a number on the way to 1e400
 }
 
 /** Arrows change the number of a field, with Shift ten times as fast; Enter and Escape go back to the leaf. */
@@ -410,7 +363,7 @@ function fieldKey(event) {
   const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];
   if (way) {
     const x = graph.value[state.selected], step = 10 ** Math.floor(Math.log10(Math.max(Math.abs(x), 1))) / (event.shiftKey ? 1 : 10);
-    change(state.selected, Number((x + way * step).toPrecision(12)));
+    nudge(state.selected, x + way * step, 12);
     $("number").value = kept = graph.value[state.selected];
   } else if (["Enter", "Escape"].includes(event.key)) {
     typed();
@@ -429,7 +382,7 @@ function scrub(element, leaf) {
     return (event) => {
       const way = event.clientX - down.clientX;
       dragged ||= Math.abs(way) > 3;
-      if (dragged) change(leaf, Number((x + way * unit).toPrecision(4)));
+      if (dragged) nudge(leaf, x + way * unit, 4);
     };
   });
 }
@@ -543,110 +496,92 @@ function play() {
 
 // --- Pan and zoom -------------------------------------------------------------------------------------------
 
-let size = { width: 1, height: 1 };
-const view = { x: 0, y: 0, scale: 1 };
+const MARGIN = 24; // around the picture, which is scrolled as any page is
+let size = { width: 1, height: 1 }, scale = 1;
 
-function look(x, y, scale) {
-  Object.assign(view, { x, y, scale });
-  $("picture").setAttribute("transform", `translate(${x} ${y}) scale(${scale})`);
-}
-
-/** Brings a place of the picture into the middle. */
-function center(x, y, scale) {
-  const { width, height } = $("canvas").getBoundingClientRect();
-  look(width / 2 - x * scale, height / 2 - y * scale, scale);
+/** Shows the picture at a scale. Its middle stays where it is. */
+function zoom(to) {
+  const frame = $("graph"), canvas = $("canvas"), grown = to / scale, { clientWidth: width, clientHeight: height } = frame;
+  const [x, y] = [(frame.scrollLeft + width / 2) * grown, (frame.scrollTop + height / 2) * grown];
+  scale = to;
+  canvas.setAttribute("viewBox", `${-MARGIN} ${-MARGIN} ${size.width + 2 * MARGIN} ${size.height + 2 * MARGIN}`);
+  canvas.setAttribute("width", (size.width + 2 * MARGIN) * scale);
+  canvas.setAttribute("height", (size.height + 2 * MARGIN) * scale);
+  frame.scrollTo(x - width / 2, y - height / 2);
 }
 
 function fit() {
-  const { width, height } = $("canvas").getBoundingClientRect(), room = 48;
-  center(size.width / 2, size.height / 2, Math.max(0.05, Math.min(1.5, (width - room) / size.width, (height - room) / size.height)));
-}
-
-function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHeight / 2) {
-  const scale = Math.min(8, Math.max(0.02, view.scale * factor)), grown = scale / view.scale;
-  look(x - (x - view.x) * grown, y - (y - view.y) * grown, scale);
+  const { clientWidth: width, clientHeight: height } = $("graph");
+  zoom(Math.max(0.05, Math.min(1.5, width / (size.width + 2 * MARGIN), height / (size.height + 2 * MARGIN))));
 }
 
 // --- Quiz ---------------------------------------------------------------------------------------------------
 
 function quiz() {
+  state.quiz = state.quiz ? null : { known: new Set([graph.root]), score: 0, asked: 0 };
+  $("quiz-part").hidden = !state.quiz;
+  $("quiz").setAttribute("aria-pressed", String(Boolean(state.quiz)));
+  $("verdict").textContent = "";
   if (state.quiz) {
-    state.quiz = null;
-  } else {
-    state.quiz = { known: new Set([graph.root]), score: 0, tries: 0, hints: 0, asked: 0, node: null };
     state.time = 2 * last;
     ask();
   }
-  $("quiz-part").hidden = !state.quiz;
-  $("quiz").setAttribute("aria-pressed", String(Boolean(state.quiz)));
   refresh();
-  if (state.quiz) $("answer").focus();
 }
 
+/** Asks for the gradient of the last node of which all users are known. */
 function ask() {
   const q = state.quiz;
-  q.tries = q.hints = 0;
-  q.node = null;
-  for (let k = graph.size - 1; k >= 0 && q.node === null; k--) if (!q.known.has(k) && graph.users[k].every((user) => q.known.has(user))) q.node = k;
+  q.node = graph.names.findLastIndex((_, i) => !q.known.has(i) && graph.users[i].every((user) => q.known.has(user)));
+  q.first = true; // neither a try nor a hint so far
   $("answer").value = "";
-  if (q.node === null) {
+  $("quiz-form").hidden = q.node < 0;
+  $(q.node < 0 ? "quiz" : "answer").focus();
+  if (q.node < 0) {
     $("question").textContent = `All gradients found. Score: ${q.score} of ${q.asked}.`;
-    $("quiz-form").hidden = true;
-    $("quiz").focus(); // the field is gone
     return;
   }
   q.asked += 1;
-  $("quiz-form").hidden = false;
   const users = graph.users[q.node].slice(0, 4).map((user) => `${graph.names[user]} = ${graph.expression(user)}, whose gradient is ${four(graph.gradient[user])}`);
   $("question").textContent = `What is the gradient of ${graph.names[q.node]} (data ${four(graph.value[q.node])})? It is used by ${users.join("; and by ")}.`;
 }
 
 function near(x, y) { return Math.abs(x - y) <= 0.01 * Math.abs(y) + 1e-9; }
 
-/** The mistakes that an answer may show, each with the number that it leads to. */
+/** The mistakes that an answer may show: the number that each leads to, and what to say. */
 function mistakes(i) {
-  const uses = graph.users[i].flatMap((user) => graph.operands(user).flatMap((p, j) => (p === i ? [{ user, j }] : [])));
-  const share = ({ user, j }) => Number(graph.shares(user, graph.gradient[user])[j]);
-  const slope = ({ user, j }) => graph.slopes(user)[j];
+  const uses = graph.users[i].flatMap((user) => graph.operands(user).flatMap((p, j) => (p === i ? [{ user, slope: graph.slopes(user)[j] }] : [])));
   const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
-  const likely = [
+  return [
     [-graph.gradient[i], "The size is right, the sign is not."],
-    [sum(uses.map(slope)), "That is the slope alone: multiply it by the upstream gradient."],
+    [sum(uses.map(({ slope }) => slope)), "That is the slope alone: multiply it by the upstream gradient."],
     [sum(uses.map(({ user }) => graph.gradient[user])), "That is the upstream gradient alone: multiply it by the slope."],
+    ...uses.map(({ user, slope }) => [slope * graph.gradient[user], `That is the share by way of ${graph.names[user]} alone: ${graph.names[i]} is used ${uses.length} times, and the shares add up.`]),
+    [graph.value[i], "That is the data of the node, not its gradient."],
+    [NaN, "Multiply the upstream gradient of each use by its slope, and add the shares."],
   ];
-  if (uses.length > 1) for (const use of uses) likely.push([share(use), `That is the share by way of ${graph.names[use.user]} alone: ${graph.names[i]} is used ${uses.length} times, and the shares add up.`]);
-  for (const { user, j } of uses) graph.slopes(user).forEach((other, k) => { if (k !== j) likely.push([other * graph.gradient[user], `That is the share of another operand of ${graph.names[user]}.`]); });
-  likely.push([graph.value[i], "That is the data of the node, not its gradient."]);
-  return likely;
 }
 
 function answer(event) {
   event.preventDefault();
-  const q = state.quiz, x = Number($("answer").value), truth = graph.gradient[q.node];
-  if ($("answer").value.trim() === "" || Number.isNaN(x)) return;
-  if (near(x, truth)) {
-    q.score += q.tries === 0 && q.hints === 0 ? 1 : 0;
-    q.known.add(q.node);
-    const done = `Right: ${graph.names[q.node]}.grad = ${four(truth)}.`;
+  const q = state.quiz, text = $("answer").value.trim(), x = Number(text), i = q.node;
+  if (text === "" || Number.isNaN(x)) return;
+  if (near(x, graph.gradient[i])) {
+    q.score += Number(q.first);
+    q.known.add(i);
+    $("verdict").textContent = `Right: ${graph.names[i]}.grad = ${four(graph.gradient[i])}. Score: ${q.score}.`;
     ask();
-    $("verdict").textContent = `${done} Score: ${q.score}.`;
   } else {
-    q.tries += 1;
-    $("verdict").textContent = `Not yet. ${mistakes(q.node).find(([number]) => near(x, number))?.[1] ?? "Multiply the upstream gradient of each use by its slope, and add the shares."}`;
+    q.first = false;
+    $("verdict").textContent = `Not yet. ${mistakes(i).find(([number]) => number !== number || near(x, number))[1]}`;
   }
   refresh();
 }
 
 function hint() {
-  const q = state.quiz;
-  if (q.node === null) return;
-  q.hints += 1;
-  const uses = graph.users[q.node];
-  const words = uses.map((user) => {
-    const reasons = graph.slopeReasons(user);
-    return `${graph.names[user]} = ${graph.expression(user)}${q.hints > 1 || !reasons ? `: slopes ${graph.slopes(user).map(four).join(", ")}` : `: ${reasons}`}`;
-  });
-  $("verdict").textContent = `Hint: ${words.join("; ")}.`;
+  state.quiz.first = false;
+  const words = graph.users[state.quiz.node].map((user) => `${graph.names[user]} = ${graph.expression(user)}: slopes ${graph.slopes(user).map(four).join(", ")}. ${graph.slopeReasons(user)}`);
+  $("verdict").textContent = `Hint: ${words.join("; ")}`;
 }
 
 // --- Controls -----------------------------------------------------------------------------------------------
@@ -659,9 +594,8 @@ function search() {
   $("found").textContent = hits.length ? `${hits.length.toLocaleString("en")} found` : "not found";
   if (exact === undefined) return;
   select(exact);
-  const { cx, cy, element } = boxes.get(exact);
-  center(cx, cy, Math.max(view.scale, 0.8));
-  element.focus({ preventScroll: true });
+  zoom(Math.max(scale, 0.8));
+  boxes.get(exact).element.focus(); // which scrolls to it
 }
 
 async function copyPython() {
@@ -682,25 +616,17 @@ function reset() {
 }
 
 /** Shows the numbers that all leaves had at a step of the training; reset comes back to them. */
-function scrubFilm(k) {
-  const [step, numbers] = DATA.film[k];
+function scrubFilm() {
+  const [step, numbers] = DATA.film[$("film").value];
   [...graph.initial.keys()].forEach((leaf, at) => graph.initial.set(leaf, Number(numbers[at])));
   $("film-step").textContent = `step ${step.toLocaleString("en")}`;
   $("film").setAttribute("aria-valuetext", `step ${step}`);
   reset();
 }
 
-function openFilm() {
-  if (!DATA.film.length) return;
-  $("film-part").hidden = false;
-  $("film").max = DATA.film.length - 1;
-  $("film").value = DATA.film.length - 1;
-  scrubFilm(DATA.film.length - 1);
-}
-
 const BUTTONS = {
   first: () => go(0), back: () => go(state.time - 1), play, next: () => go(state.time + 1), end: () => go(2 * last),
-  in: () => zoom(1.25), out: () => zoom(0.8), fit, reset, copy: copyPython, quiz, hint, module: nextModule,
+  in: () => zoom(1.25 * scale), out: () => zoom(0.8 * scale), fit, reset, copy: copyPython, quiz, hint, module: nextModule,
 };
 const KEYS = { Home: "first", ArrowLeft: "back", " ": "play", ArrowRight: "next", End: "end", "+": "in", "-": "out", 0: "fit", r: "reset", m: "module" };
 
@@ -708,11 +634,14 @@ function connect() {
   for (const [id, run] of Object.entries(BUTTONS)) $(id).addEventListener("click", run);
   $("time").max = 2 * last;
   $("time").addEventListener("input", () => go(Number($("time").value)));
-  $("number").addEventListener("focus", () => { kept = graph.value[state.selected]; });
+  $("number").addEventListener("focus", () => {
+    kept = graph.value[state.selected];
+    $("number").select();
+  });
   $("number").addEventListener("input", typed);
   $("number").addEventListener("keydown", fieldKey);
   $("slider").addEventListener("input", () => change(state.selected, Number($("slider").value)));
-  $("film").addEventListener("input", () => scrubFilm(Number($("film").value)));
+  $("film").addEventListener("input", scrubFilm);
   $("search").addEventListener("change", search); // Enter, or leaving the field
   $("quiz-form").addEventListener("submit", answer);
   document.addEventListener("keydown", (event) => {
@@ -723,7 +652,7 @@ function connect() {
       here.dispatchEvent(new MouseEvent("click", { bubbles: true }));
     } else if (event.key.startsWith("Arrow") && here.closest("#picture")) {
       event.preventDefault();
-      neighbour(here, event.key)?.focus();
+      neighbour(here, event.key).focus();
     } else if (event.key === "/") {
       event.preventDefault();
       $("search").focus();
@@ -732,15 +661,9 @@ function connect() {
       BUTTONS[KEYS[event.key]]();
     }
   });
-  const canvas = $("canvas");
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const { left, top: above } = canvas.getBoundingClientRect();
-    zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.clientX - left, event.clientY - above);
-  }, { passive: false });
-  drag(canvas, (down) => {
-    const from = { x: down.clientX - view.x, y: down.clientY - view.y };
-    return (event) => look(event.clientX - from.x, event.clientY - from.y, view.scale);
+  drag($("canvas"), (down) => {
+    const frame = $("graph"), from = { x: frame.scrollLeft + down.clientX, y: frame.scrollTop + down.clientY };
+    return (event) => frame.scrollTo(from.x - event.clientX, from.y - event.clientY);
   });
   window.addEventListener("resize", fit);
 }
@@ -750,6 +673,11 @@ $("module").hidden = DATA.scopes.length === 0;
 connect();
 state.time = DATA.mode === "steps" ? last : 2 * last;
 draw();
-openFilm();
+if (DATA.film.length) {
+  $("film-part").hidden = false;
+  $("film").max = DATA.film.length - 1;
+  $("film").value = DATA.film.length - 1;
+  scrubFilm();
+}
 fit();
 globalThis.live = { graph, change, go, select }; // for the console

@@ -1,12 +1,14 @@
-"""From a Reading of the graph to the Picture of it."""
+"""From the graph to the Picture of it."""
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..engine.value import Value
 from .picture import GROUPS, Arrow, Box, Picture
-from .reading import Edge, Reading, read, slopes_of
-from .summary import Grouping, grouped
-from .words import DASH, formula, four_digits, stem
+from .reading import Reading, read, slopes_of
+from .summary import BEYOND, Key, grouped
+from .words import DASH, formula, four_digits
 
 HOLE = "·"  # an operand that is drawn, beside one that is folded
 NO_PASS = f"{DASH}  no gradient yet: call backward() on the result first"
@@ -19,34 +21,31 @@ def picture_of(
     *,
     slopes: bool = False,
     constants: bool = False,
-    marked: frozenset[Edge] = frozenset(),
+    paths: Any = None,
     max_nodes: int | None = None,
 ) -> Picture:
     """The Picture of everything below root, summarised if it would have more than max_nodes boxes.
 
-    Raises ValueError if an edge to mark is not in the graph.
+    Raises TypeError if paths are not edges, ValueError if an edge of them is not in the graph.
     """
-    reading = read(root, variables, constants, marked)
-    grouping = grouped(reading, max_nodes)
+    reading = read(root, variables, constants, paths)
+    of, keys = grouped(reading, max_nodes)
     members: dict[int, list[int]] = {}
-    for place, group in enumerate(grouping.of):
+    for place, group in enumerate(of):
         members.setdefault(group, []).append(place)
     boxes: dict[int, Box] = {}
-    groups_so_far = 0
-    for group, places_in in members.items():
-        own = [place for place in places_in if reading.home[place] == place]
-        if len(own) == 1 and group != grouping.beyond:
-            boxes[group] = _single(reading, own[0], len(places_in))
+    n_groups = 0
+    for group, places in members.items():
+        own = [place for place in places if reading.home[place] == place]
+        if len(own) == 1 and keys[group] != BEYOND:
+            boxes[group] = _single(reading, own[0], len(places))
         else:
-            boxes[group] = _together(reading, grouping, group, places_in, own, f"g{groups_so_far}")
-            groups_so_far += 1
-    in_order = sorted(members, key=lambda group: max(p for p in members[group] if reading.home[p] == p))
+            boxes[group] = _together(reading, keys[group], own, len(places), f"g{n_groups}")
+            n_groups += 1
+    in_order = sorted(boxes, key=lambda group: max(p for p in members[group] if reading.home[p] == p))
     notes = [_note(reading, boxes.values()), "" if reading.passed else NO_PASS]
-    return Picture(
-        tuple(boxes[group] for group in in_order),
-        _arrows(reading, grouping, boxes, slopes),
-        "\n".join(filter(None, notes)),
-    )
+    arrows = _arrows(reading, of, boxes, slopes)
+    return Picture(tuple(boxes[group] for group in in_order), arrows, "\n".join(filter(None, notes)))
 
 
 # --- Boxes --------------------------------------------------------------------------------------------------
@@ -67,39 +66,35 @@ def _single(reading: Reading, place: int, size: int) -> Box:
     )
 
 
-def _together(reading: Reading, grouping: Grouping, group: int, places: list[int], own: list[int], id: str) -> Box:
-    scope = grouping.modules.get(group)
-    first = reading.order[own[0]]
-    operation = ""
-    if group == grouping.beyond:
-        title = f"… {len(places):,} more"
-    elif scope is not None:
-        title = _module_title(scope, {reading.scopes[place][: len(scope)] for place in own})
-    elif first.rule:
-        title, operation = stem(str(first.label)), f"{first.rule.symbol} ×{len(own):,}"
-    else:
-        title = f"{stem(reading.names[own[0]]) or reading.kinds[own[0]]} ×{len(own):,}"
+def _together(reading: Reading, key: Key, own: Sequence[int], size: int, id: str) -> Box:
+    title = operation = ""
+    scope: Sequence[str] = ()
+    count = f"×{len(own):,}"
+    match key:
+        case ("beyond",):
+            title = f"… {size:,} more"
+        case ("module", (*scope, name)):
+            modules = {reading.scopes[place][: len(scope) + 1] for place in own}
+            title = f"{name[:1].upper()}{name[1:]} ×{len(modules):,}" if len(modules) > 1 else modules.pop()[-1]
+        case ("leaf", kind, name):
+            title = f"{name or kind} {count}"
+        case ("operation", symbol, title, _):
+            operation = f"{symbol} {count}"
     sizes = [_magnitude(reading.order[place]) for place in own]
     largest = max(sizes, key=lambda x: (x != x, x)) if reading.passed else None  # nan is the largest
+    grad = DASH if largest is None else four_digits(largest)
+    counted = f"{size:,} nodes, " * (key != BEYOND)
     return Box(
         id=id,
-        kind="more" if group == grouping.beyond else "group",
+        kind="more" if key == BEYOND else "group",
         title=title,
         operation=operation,
-        data="",
-        grad=DASH if largest is None else four_digits(largest),
-        scope=scope[:-1] if scope else (),
-        size=len(places),
+        grad=grad,
+        scope=tuple(scope),
+        size=size,
         magnitude=largest,
+        details=(f"{counted}|grad| {'up to ' * reading.passed}{grad}",),
     )
-
-
-def _module_title(scope: tuple[str, ...], members: set[tuple[str, ...]]) -> str:
-    """`neuron3` for one module, `Neuron ×16` for several of a kind."""
-    if len(members) == 1:
-        return next(iter(members))[-1]
-    name = scope[-1]
-    return f"{name[:1].upper()}{name[1:]} ×{len(members):,}"
 
 
 def _magnitude(node: Value) -> float:
@@ -125,27 +120,23 @@ def operation_text(reading: Reading, place: int) -> str:
 # --- Arrows -------------------------------------------------------------------------------------------------
 
 
-def _arrows(reading: Reading, grouping: Grouping, boxes: Mapping[int, Box], slopes: bool) -> tuple[Arrow, ...]:
+def _arrows(reading: Reading, of: list[int], boxes: Mapping[int, Box], slopes: bool) -> tuple[Arrow, ...]:
     """In the order of the operations; between single nodes one for each operand, else one for all."""
-    of = grouping.of
-    arrows: dict[tuple[int, ...], Arrow] = {}
+    edges: dict[tuple[int, int, int | None], list[tuple[int, int]]] = {}
     for place, operands in enumerate(reading.parents):
         head = of[place]
-        if head == grouping.beyond:
-            continue  # arrows inside that box are not shown
-        between = [(i, of[p]) for i, p in enumerate(operands) if reading.home[p] != place and of[p] != head]
-        written = slopes_of(reading.order[place]) if slopes and between and boxes[head].kind not in GROUPS else ()
-        for i, tail in between:
-            marked = (place, i) in reading.marked
-            one = boxes[tail].kind not in GROUPS and boxes[head].kind not in GROUPS
-            key = (tail, head, i) if one else (tail, head)
-            old = arrows.get(key)
-            if old:
-                arrows[key] = Arrow(old.tail, old.head, old.operand, "", old.marked or marked, old.count + 1)
-            else:
-                slope = four_digits(written[i]) if written and one else ""
-                arrows[key] = Arrow(boxes[tail].id, boxes[head].id, i, slope, marked)
-    return tuple(arrows.values())
+        for i, p in enumerate(operands if boxes[head].kind != "more" else ()):
+            if reading.home[p] != place and of[p] != head:
+                is_single = not {boxes[of[p]].kind, boxes[head].kind} & GROUPS
+                edges.setdefault((of[p], head, i if is_single else None), []).append((place, i))
+    slope = functools.cache(lambda place: slopes_of(reading.order[place]))
+    arrows = []
+    for (tail, head, single), some in edges.items():
+        place, i = some[0]
+        written = four_digits(slope(place)[i]) if slopes and single is not None else ""
+        marked = not reading.marked.isdisjoint(some)
+        arrows.append(Arrow(boxes[tail].id, boxes[head].id, i, written, marked, len(some)))
+    return tuple(arrows)
 
 
 def _note(reading: Reading, boxes: Iterable[Box]) -> str:

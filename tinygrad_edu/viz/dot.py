@@ -1,65 +1,44 @@
 """A Picture as DOT: which shape, colour and markup each box and arrow gets."""
 
 import re
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from html import escape
 from itertools import pairwise
 
-from .colours import ACCENT, CARD, INK, LINE, STATES, Heat, Shade
+from .colours import ACCENT, CARD, INK, LIGHT, LINE, Shade, shades
 from .picture import GROUPS, Arrow, Box, Kind, Picture, Scope
-from .plain import plain_svg
+from .plain import PlainDrawing
 from .render import Drawing, escaped
-from .words import clipped, stem, visible
+from .words import clipped, size, stem, visible
 
 GRAPH = {"bgcolor": CARD, "pad": "0.2", "nodesep": "0.25", "ranksep": "0.3"}
-NODE = {"fontname": "Helvetica", "fontsize": "12", "fontcolor": INK, "margin": "0", "height": "0.1"}
-INTERIOR = {"shape": "box", "style": "rounded,filled", "fillcolor": "#ffffff", "color": LINE}
-LEAF = {"style": "filled", "fillcolor": "#ffe8b3", "color": "#8a5a00", "penwidth": "1.8"}
-KINDS: Mapping[Kind, Mapping[str, str]] = {  # each by its shape and by its colour
-    "leaf": LEAF,
-    "parameter": {"shape": "note", "style": "filled", "fillcolor": "#d9ead3", "color": "#38761d"},
-    "constant": {"shape": "ellipse", "style": "filled", "fillcolor": "#e4e7eb"},
+NODE = {"fontname": "Helvetica", "fontsize": "12", "fontcolor": INK, "margin": "0", "height": "0.1", "color": LINE}
+NODE |= {"shape": "box", "style": "rounded,filled"}
+SHAPES: Mapping[Kind, Mapping[str, str]] = {
+    "leaf": {"style": "filled", "penwidth": "1.8"},
+    "parameter": {"shape": "note", "style": "filled"},
+    "constant": {"shape": "ellipse", "style": "filled"},
     "interior": {},
-    "result": {"peripheries": "2", "fillcolor": "#f6dcd4", "color": ACCENT},
-    "group": {
-        "shape": "box3d",
-        "style": "filled",
-        "fillcolor": "#e8e4f3",
-        "color": "#5b4b8a",
-        "margin": "0.08,0.06",
-    },
-    "more": {"style": "dashed,filled", "fillcolor": CARD},
+    "result": {"peripheries": "2", "color": ACCENT},
+    "operation": {"shape": "ellipse", "width": "0.5"},
+    "group": {"shape": "box3d", "style": "filled", "margin": "0.08,0.06"},
+    "more": {"style": "dashed,filled"},
 }
-OPERATION = {"shape": "ellipse", "style": "filled", "fillcolor": "#d6e6f7", "margin": "0.04", "width": "0.5"}
 EDGE = {"color": LINE, "arrowsize": "0.6"}
 WORDS = {"fontname": "Helvetica", "fontsize": "10", "fontcolor": INK}
 MARKED = {"color": ACCENT, "penwidth": "2.6"}
 DRAWN = 200  # characters of a label in its box
 TOLD = 3_000  # and in the box's tooltip: Graphviz before version 3 reads no word of 16,384 bytes, and & takes five
-CLUSTER = {
-    "style": "rounded",
-    "color": "#9aa5b1",
-    "bgcolor": "#f2f1ea",
-    "labeljust": "l",
-    "labelloc": "t",
-    "margin": "10",
-} | WORDS
+CLUSTER = WORDS | {"style": "rounded", "color": LINE, "bgcolor": LIGHT["frame"], "margin": "10"}
+CLUSTER |= {"labeljust": "l", "labelloc": "t"}
 
 
 def drawing_of(
-    picture: Picture,
-    text: str,
-    *,
-    style: str = "value",
-    heat: bool = False,
-    rankdir: str = "LR",
-    format: str = "svg",
+    picture: Picture, text: str, *, heat: bool = False, rankdir: str = "LR", format: str = "svg"
 ) -> Drawing:
     """The Drawing of a Picture; text is what stands for it where no picture can be shown.
 
-    In style "micrograd" each operation is an ellipse of its own, before its result. In an SVG an arrow has the id
-    `n7.0`: operand 0 of box n7.
+    In an SVG an arrow has the id `n7.0`: operand 0 of box n7.
     """
     slopes = any(arrow.slope for arrow in picture.arrows)
     arrows: dict[str, list[Arrow]] = {}
@@ -73,33 +52,24 @@ def drawing_of(
         edge |= {"tailport": "e", "headport": "w"} if rankdir == "LR" else {"tailport": "s", "headport": "n"}
     if picture.note:
         graph |= WORDS | {"label": f"<{_html(picture.note)}>", "labelloc": "b", "labeljust": "l"}
-    plain = partial(plain_svg, picture, text, rankdir, heat)
-    looks = {"graph_attr": graph, "node_attr": NODE | INTERIOR, "edge_attr": edge}
-    drawing = Drawing(text=text, plain=plain, format=format, **looks)
-    two_shapes = style == "micrograd"
-    scale = Heat(box.magnitude for box in picture.boxes) if heat else None
+    plain = PlainDrawing(picture, text, rankdir, heat)
+    drawing = Drawing(plain=plain, format=format, graph_attr=graph, node_attr=NODE, edge_attr=edge)
+    scale = shades(box.magnitude for box in picture.boxes if heat)
     by_id = {box.id: box for box in picture.boxes}
     frames: dict[Scope, Drawing] = {(): drawing}
     for box in reversed(picture.boxes):  # from left to right: Graphviz puts on top what it reads first
-        place = _frame(frames, box.scope)
-        split = two_shapes and bool(box.operation) and box.kind not in GROUPS
-        shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
-        accent = shade.ink if shade else ACCENT
-        place.node(box.id, _table(box, split, two_shapes, accent), **_look(box, two_shapes, shade))
-        if split:
-            place.node(f"{box.id}_op", f"<{_drawn(box.operation)}>", **OPERATION)
+        shade = scale.get(size(box.magnitude)) if scale and box.magnitude is not None else None
+        _frame(frames, box.scope).node(box.id, _table(box, shade), **_look(box, shade))
         for arrow in arrows.get(box.id, ()):
             tail = by_id[arrow.tail]
             enters = bool(box.scope) and tail.scope != box.scope and not {box.kind, tail.kind} & GROUPS
-            drawing.edge(arrow.tail, f"{box.id}_op" if split else box.id, **_arrow_look(arrow, enters))
-        if split:
-            drawing.edge(f"{box.id}_op", box.id)
+            drawing.edge(arrow.tail, arrow.head, **_arrow_look(arrow, enters))
     for row in rows:
         _frame(frames, row[0].scope).subgraph(_chain(row, rankdir))
     for scope in [*frames][:0:-1]:  # into the one around it, innermost first
         frames[scope[:-1]].subgraph(frames[scope])
-    if scale:
-        drawing.node("legend", _legend(scale), shape="plain", style="", **WORDS)
+    if heat:
+        drawing.node("legend", _legend(dict.fromkeys(scale.values())), shape="plain", style="", **WORDS)
     return drawing
 
 
@@ -138,37 +108,26 @@ def _chain(row: list[Box], rankdir: str) -> Drawing:
 # --- Boxes and arrows ----------------------------------------------------------------------------------------
 
 
-def _table(box: Box, split: bool, two_shapes: bool, accent: str) -> str:
-    """The HTML-like label: name and operation above data and gradient, or in one row as micrograd has it."""
-    head = [f'<font color="{accent}">{_drawn(box.title)}</font>'] if box.title else []
-    if box.operation and not split:
-        head.append(f"<b>{_drawn(box.operation)}</b>")
-    if box.details:
-        numbers = [_drawn(line) for line in box.details]
-    elif box.data:
-        numbers = [f"data {_html(box.data)}", f"grad {_html(box.grad)}"]
-    else:
-        head += [] if box.kind == "more" else [f"{box.size:,} nodes"]
-        numbers = [f"grad {_html(box.grad)}" if box.magnitude is None else f"|grad| up to {_html(box.grad)}"]
-    if two_shapes and box.data:
-        row = "<vr/>".join(f"<td>{cell}</td>" for cell in head + numbers)
-        return f'<<table border="0" cellspacing="0" cellpadding="6"><tr>{row}</tr></table>>'
+def _table(box: Box, shade: Shade | None) -> str:
+    """The HTML-like label: name and operation above data and gradient."""
+    head = [f'<font color="{shade.ink if shade else ACCENT}">{_drawn(box.title)}</font>'] if box.title else []
+    head += [f"<b>{_drawn(box.operation)}</b>"] if box.operation else []
     above = "".join(f"<td>{cell}</td>" for cell in head)
+    rows = [f"<tr>{above}</tr>{'<hr/>' * bool(box.lines)}"] if head else []
     span = f' colspan="{len(head)}"' if len(head) > 1 else ""
-    rows = [f"<tr>{above}</tr><hr/>"] if head else []
-    rows += [f"<tr><td{span}>{number}</td></tr>" for number in numbers]
+    rows += [f"<tr><td{span}>{_drawn(line)}</td></tr>" for line in box.lines]
     return f'<<table border="0" cellspacing="0" cellpadding="4">{"".join(rows)}</table>>'
 
 
-def _look(box: Box, two_shapes: bool, shade: Shade | None) -> dict[str, str]:
-    look = dict(KINDS[box.kind])
-    if two_shapes and box.kind not in GROUPS:
-        look = {} if box.operation else dict(LEAF)
-    look |= STATES[box.state]
+def _look(box: Box, shade: Shade | None) -> dict[str, str]:
+    look = {**SHAPES[box.kind], "fillcolor": LIGHT[box.state or box.kind]}
+    if box.state == "now":
+        look |= {"color": ACCENT, "penwidth": "2.5"}
     if shade:
         look |= {"fillcolor": shade.fill, "fontcolor": shade.ink}
-    if max(len(box.title), len(box.operation)) > DRAWN:
-        look["tooltip"] = escaped(clipped(visible(f"{box.title} {box.operation}".strip()), TOLD))
+    if max(map(len, [box.title, box.operation, *box.lines])) > DRAWN:
+        words = " ".join([box.title, box.operation, *box.details]).strip()
+        look["tooltip"] = escaped(clipped(visible(words), TOLD))
     return look
 
 
@@ -183,14 +142,12 @@ def _arrow_look(arrow: Arrow, enters: bool) -> dict[str, str]:
     return look | (MARKED if arrow.marked else {})
 
 
-def _legend(scale: Heat) -> str:
-    rows = ["<tr><td>|gradient|</td></tr>"]
-    rows += [
+def _legend(scale: Iterable[Shade]) -> str:
+    rows = [
         f'<tr><td bgcolor="{shade.fill}"><font color="{shade.ink}">{shade.meaning}</font></td></tr>'
-        for shade in scale.legend()
+        for shade in scale
     ]
-    if len(rows) == 1:
-        rows.append("<tr><td>no backward pass yet</td></tr>")
+    rows = ["<tr><td>|gradient|</td></tr>", *(rows or ["<tr><td>no backward pass yet</td></tr>"])]
     table = f'<table border="0" cellborder="1" cellspacing="0" cellpadding="4" color="{LINE}">'
     return f"<{table}{''.join(rows)}</table>>"
 

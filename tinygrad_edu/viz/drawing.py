@@ -9,9 +9,9 @@ from ..engine.graph import edges
 from ..engine.value import Value
 from .compose import picture_of
 from .names import variables_in_sight
-from .picture import Picture
+from .picture import Picture, in_two_shapes
 from .plain import PlainDrawing
-from .reading import given_edges, nodes_below
+from .reading import nodes_below
 from .strangers import adopted
 from .terminal import tree
 
@@ -71,22 +71,18 @@ def draw(
         )
     if max_nodes is not None and (not isinstance(max_nodes, int) or max_nodes < 2):
         raise ValueError(f"max_nodes is a whole number of 2 or more, or None for all nodes, got {max_nodes!r}.")
-    picture = picture_of(
-        root,
-        variables,
-        slopes=slopes,
-        constants=constants or style == "micrograd",
-        marked=given_edges(paths),
-        max_nodes=max_nodes,
-    )
+    in_micrograds = style == "micrograd"
+    constants = constants or in_micrograds
+    picture = picture_of(root, variables, slopes=slopes, constants=constants, paths=paths, max_nodes=max_nodes)
+    picture = in_two_shapes(picture) if in_micrograds else picture
     text = tree(root, ascii=False, variables=variables)
-    return drawn(picture, text, style=style, heat=heat, rankdir=rankdir, format=format)
+    return drawn(picture, text, heat=heat, rankdir=rankdir, format=format)
 
 
 def drawn(picture: Picture, text: str, **look: Any) -> "Drawing | PlainDrawing":
     """A Picture by Graphviz, or by our own layout where it cannot run; text is the same in words.
 
-    `look` has style, heat, rankdir and format, as in `draw`.
+    `look` has heat, rankdir and format, as in `draw`.
     """
     if sys.platform == "emscripten" or not find_spec("graphviz"):  # a browser runs no programs
         return PlainDrawing(picture, text, look.get("rankdir", "LR"), look.get("heat", False))

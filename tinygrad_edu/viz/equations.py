@@ -1,43 +1,40 @@
 """Equations that are true as they are printed: as many digits as each needs, four or more.
 
 `1 - y^2 = 1 - (-1)^2 = 2.458e-05` is false, and `1 - (-0.99998771)^2 = 2.458e-05` is true. The formulas are those
-that rules declare for people, such as "y x^(y-1)"; `parsed` reads them, for Python here and for the live page.
+that rules declare for people, such as "y x^(y-1)".
 """
 
-import ast
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..engine import elementary
 from ..engine.rule import Rule
 from .words import four_digits
 
 NAMES: Mapping[str, Any] = {  # what a formula may use besides x, y and out
-    **{name: getattr(math, name) for name in ("sqrt", "log", "sin", "cos", "sinh", "cosh", "floor", "e", "pi")},
-    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    **{name: getattr(elementary, name) for name in "sqrt log sin cos sinh cosh sign sigmoid".split()},
+    "floor": lambda x: x - elementary.mod(x, 1.0),
+    "e": math.e,
+    "pi": math.pi,
 }
-IN_JAVASCRIPT = {"e": "Math.E", "pi": "Math.PI", "sigmoid": "((x) => 1 / (1 + Math.exp(-x)))"}
-ARITHMETIC = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Constant, ast.operator, ast.USub, ast.Load)
 
 
-def parsed(text: str) -> str:
-    """A formula as an expression of Python; "" if it has words or signs that are not arithmetic."""
+@functools.cache
+def function_of(formula: str) -> Callable[..., Any] | None:
+    """A formula as a function of x, y and out, numbers or symbols; None if it is not arithmetic alone."""
+    words = set(re.findall(r"[^\W\d]\w*", formula))
+    if not words <= {*NAMES, "x", "y", "out"} or re.search(r"[^\w\s.+*/^(),-]", formula):
+        return None
+    text = with_signs(formula).replace("^", "**")
     try:
-        tree = ast.parse(with_signs(text).replace("^", "**"), mode="eval").body
-    except SyntaxError:
-        return ""
-    nodes = list(ast.walk(tree))
-    words = {node.id for node in nodes if isinstance(node, ast.Name)}
-    is_known = words <= {*NAMES, "x", "y", "out"} and all(isinstance(node, ARITHMETIC) for node in nodes)
-    return ast.unparse(_WithoutSigns().visit(tree)) if is_known else ""
-
-
-class _WithoutSigns(ast.NodeTransformer):
-    """-x ** 2 is an error in JavaScript, 0 - x ** 2 is none."""
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.BinOp:
-        return ast.BinOp(ast.Constant(0), ast.Sub(), self.visit(node.operand))
+        function: Callable[..., Any] = eval(f"lambda x=None, y=None, out=None: {text}", {**NAMES})
+        function(0.5, 0.5, 0.5)
+    except (SyntaxError, TypeError):
+        return None
+    return function
 
 
 def slopes(rule: Rule, n: int) -> list[str]:
@@ -52,15 +49,6 @@ def slopes(rule: Rule, n: int) -> list[str]:
 def with_signs(text: str) -> str:
     """A formula with a sign for each product: `2 sqrt(x)` is `2 * sqrt(x)`."""
     return re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", text)
-
-
-def javascript(formula: str) -> str:
-    """What `parsed` gives, as an expression of JavaScript."""
-
-    def name(word: re.Match[str]) -> str:
-        return word[0] if word[0] in ("x", "y", "out") else IN_JAVASCRIPT.get(word[0], f"Math.{word[0]}")
-
-    return re.sub(r"\b[a-z]+", name, formula)
 
 
 def agreeing(numbers: Sequence[Any], result: Any, compute: Callable[..., Any]) -> list[str]:

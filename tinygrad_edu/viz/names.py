@@ -52,17 +52,13 @@ def callers_names(frame: FrameType | None) -> dict[Value, str]:
         return names
     for scope in (frame.f_locals, frame.f_globals):
         here: dict[Value, str] = {}
-        for value, name in _named(scope):
-            if value not in here or len(name) < len(here[value]):
-                here[value] = name
+        for variable, thing in list(scope.items()):
+            is_name = isinstance(variable, str) and variable.isidentifier() and variable not in HISTORY
+            if is_name and not variable.startswith("_"):
+                for value, name in _inside(thing, variable, 2):
+                    here[value] = min(here.get(value, name), name, key=len)
         names = here | names
     return names
-
-
-def _named(scope: Mapping[str, Any]) -> Iterator[tuple[Value, str]]:
-    for name, thing in list(scope.items()):
-        if isinstance(name, str) and name.isidentifier() and not name.startswith("_") and name not in HISTORY:
-            yield from _inside(thing, name, 2)
 
 
 def _inside(thing: Any, name: str, levels: int) -> Iterator[tuple[Value, str]]:

@@ -6,26 +6,26 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from .colours import ACCENT, CARD, INK, LINE, STATES, WHITE, Heat, dark_style
+from .colours import ACCENT, CARD, INK, LIGHT, LINE, Shade, dark_style, shades
 from .picture import Arrow, Box, Picture
-from .words import clipped
+from .words import clipped, size
 
-FILLS = {"leaf": "#ffe8b3", "parameter": "#d9ead3", "constant": "#e4e7eb", "result": "#f6dcd4", "group": "#e8e4f3"}
 LETTER, ROW, GAP, BETWEEN = 7, 16, 14, 44  # pixels: of text, between two boxes of a rank, and between two ranks
+MARGIN = 8
 
 
 class PlainDrawing:
     """What `draw` returns without Graphviz. A notebook shows it; `pipe()` and `render(filename)` give its SVG."""
 
-    def __init__(self, picture: Picture, text: str, rankdir: str, heat: bool):
-        self.text: str = text
+    def __init__(self, picture: Picture, text: str, rankdir: str = "LR", heat: bool = False):
         self.picture: Picture = picture
+        self.text: str = text
+        self.rankdir: str = rankdir
         self.heat: bool = heat
-        self.attr(rankdir=rankdir)
 
-    def attr(self, rankdir: str = "LR", **others: Any) -> None:
+    def attr(self, rankdir: str | None = None, **others: Any) -> None:
         """The attributes of a graph as Graphviz has them; of these only rankdir means something here."""
-        self.svg: str = plain_svg(self.picture, self.text, rankdir, self.heat)
+        self.rankdir = rankdir or self.rankdir
 
     def __repr__(self) -> str:
         return f"{self.text}\n(A notebook shows the picture; .render('graph') writes it as SVG.)"
@@ -34,7 +34,8 @@ class PlainDrawing:
         """The SVG as bytes, or as text with an encoding. Raises ValueError for another format."""
         if format != "svg":
             raise ValueError(f"Without Graphviz a picture is an SVG, not {format!r}: leave out the format.")
-        return self.svg if encoding else self.svg.encode()
+        svg = plain_svg(self.picture, self.text, self.rankdir, self.heat)
+        return svg if encoding else svg.encode()
 
     def render(self, filename: str = "graph", format: str = "svg") -> str:
         """Write the SVG and return its path. Raises ValueError for another format, OSError."""
@@ -43,13 +44,50 @@ class PlainDrawing:
         return str(path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.text, "image/svg+xml": self.svg}
+        return {"text/plain": self.text, "image/svg+xml": self.pipe(encoding="utf-8")}
+
+
+def plain_svg(picture: Picture, text: str, rankdir: str, heat: bool) -> str:
+    """The SVG of a Picture. Its boxes and arrows are groups of the classes that Graphviz writes."""
+    turn = 1 if rankdir == "TB" else -1  # x, y is across, along; or the other way round
+    lines = {box.id: _lines(box) for box in picture.boxes}
+    sizes = {id: (LETTER * max(map(len, some)) + 16, ROW * len(some) + 8) for id, some in lines.items()}
+    turned = {id: size[::turn] for id, size in sizes.items()}  # across and along
+    ranks, chains = _ranks(picture)
+    places: dict[str, tuple[float, float, float]] = {}  # the middle, across and along, and half the length
+    spans = [sum(turned.get(name, (0, 0))[0] + GAP for name in names) for names in ranks]
+    start = float(MARGIN)
+    for names, span in zip(ranks, spans, strict=True):
+        thick = max(turned[name][1] for name in names if name in turned)
+        across = MARGIN + (max(spans) - span) / 2
+        for name in names:
+            wide, long = turned.get(name, (0, thick))
+            places[name] = (across + wide / 2, start + thick / 2, long / 2)
+            across += wide + GAP
+        start += thick + BETWEEN
+    parts = []
+    for arrow, chain in zip(picture.arrows, chains, strict=True):
+        parts.append(_arrow(arrow, [places[name] for name in chain], turn))
+    scale = shades(box.magnitude for box in picture.boxes if heat)
+    for box in picture.boxes:
+        shade = scale.get(size(box.magnitude)) if scale and box.magnitude is not None else None
+        parts.append(_box(box, lines[box.id], places[box.id][:2][::turn], sizes[box.id], shade))
+    width, height = (max(spans) + 2 * MARGIN, start - BETWEEN + MARGIN)[::turn]
+    for line in picture.note.splitlines():
+        parts.append(f'<text x="{MARGIN}" y="{height + 12:g}" fill="{INK}">{escape(line)}</text>')
+        width, height = max(width, LETTER * len(line)), height + 20
+    body, first = "\n".join(parts), text.splitlines()[0]
+    return (
+        f'<svg role="img" xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
+        f'viewBox="0 0 {width:g} {height:g}" font-family="Helvetica, sans-serif" font-size="12">\n'
+        f"<title>{escape(clipped(first, 200))}</title>\n<desc>{escape(clipped(text, 2000))}</desc>\n"
+        f'{dark_style(body)}<rect width="100%" height="100%" fill="{CARD}"/>\n{body}\n</svg>\n'
+    )
 
 
 def _lines(box: Box) -> list[str]:
     head = " ".join(filter(None, [box.title, box.operation]))
-    numbers = [f"data {box.data}" * bool(box.data), f"grad {box.grad}"]
-    return [clipped(line, 40) for line in [head, *(box.details or numbers)] if line]
+    return [clipped(line, 40) for line in (head, *box.lines) if line]
 
 
 def _ranks(picture: Picture) -> tuple[list[list[str]], list[list[str]]]:
@@ -82,74 +120,39 @@ def _ranks(picture: Picture) -> tuple[list[list[str]], list[list[str]]]:
     return ranks, chains
 
 
-def plain_svg(picture: Picture, text: str, rankdir: str, heat: bool) -> str:
-    """The SVG of a Picture. Its boxes and arrows are groups of the classes that Graphviz writes.
+def _arrow(arrow: Arrow, chain: list[tuple[float, float, float]], turn: int) -> str:
+    """A curve through these places: where each is across and along, and half its length."""
 
-    Ranks lie along the picture, boxes across it: from left to right, or down.
-    """
-    down = rankdir == "TB"
-    ranks, chains = _ranks(picture)
-    sizes = {
-        box.id: (LETTER * max(map(len, _lines(box))) + 16, ROW * len(_lines(box)) + 8) for box in picture.boxes
-    }
-    places: dict[str, tuple[float, ...]] = {}  # along and across, where it starts; then how long and wide it is
-    spans = [sum(sizes.get(name, (0, 0))[not down] + GAP for name in names) for names in ranks]
-    start = 8.0
-    for names, span in zip(ranks, spans, strict=True):
-        thick, across = max(sizes.get(name, (0, 0))[down] for name in names), 8 + (max(spans) - span) / 2
-        for name in names:
-            long, wide = (sizes[name][down], sizes[name][not down]) if name in sizes else (thick, 0)
-            places[name] = (start + (thick - long) / 2, across, long, wide)
-            across += wide + GAP
-        start += thick + BETWEEN
+    def point(across: float, along: float) -> str:
+        return " ".join(f"{x:g}" for x in (across, along)[::turn])
 
-    def point(along: float, across: float) -> str:
-        return f"{across:g} {along:g}" if down else f"{along:g} {across:g}"
+    shift = 8 * arrow.operand - 4  # x * x has two arrows
+    (*passed, (across, along, long)) = chain
+    path, label, places = "", "", [*passed, (across + shift, along - 5, long)]
+    for (x, a, long), (y, b, other) in pairwise(places):
+        begin, end = a + long, b - other
+        path += (
+            f"{'' if path else f'M{point(x, begin)}'}C{point(x, begin + 22)} {point(y, end - 22)} {point(y, end)}"
+        )
+    path += f"M{point(y - 3, end - 2)}L{point(y, end + 5)}L{point(y + 3, end - 2)}"
+    if arrow.slope:
+        at = point((x + y) / 2, (begin + end) / 2).split()
+        look = f'x="{at[0]}" y="{at[1]}" fill="{INK}" text-anchor="middle" font-size="10"'
+        label = f"<text {look}>{escape(arrow.slope)}</text>"
+    look = f'stroke="{ACCENT}" stroke-width="2.6"' if arrow.marked else f'stroke="{LINE}"'
+    id = f'id="{arrow.head}.{arrow.operand}" class="edge"'
+    return f'<g {id}><path d="{path}" fill="none" {look}/>{label}</g>'
 
-    def line(arrow: Arrow, chain: list[str]) -> str:
-        path, label = "", ""
-        for one, other in pairwise(chain):
-            (a, b, long, wide), (c, d, _, other_wide) = places[one], places[other]
-            first, last, end = one == chain[0], other == chain[-1], d + other_wide / 2
-            end += (8 * arrow.operand - 4) * last  # x * x has two arrows
-            begin, at, c = (a + long, b + wide / 2, c - 5 * last)
-            path += (
-                f"{'ML'[not first]}{point(begin, at)}C{point(begin + 22, at)} {point(c - 22, end)} {point(c, end)}"
-            )
-            if last:
-                path += f"M{point(c - 2, end - 3)}L{point(c + 5, end)}L{point(c - 2, end + 3)}"
-            if last and arrow.slope:
-                x, y = point((begin + c) / 2, (at + end) / 2).split()
-                look = f'x="{x}" y="{y}" fill="{INK}" text-anchor="middle" font-size="10"'
-                label = f"<text {look}>{escape(arrow.slope)}</text>"
-        look = f'stroke="{ACCENT}" stroke-width="2.6"' if arrow.marked else f'stroke="{LINE}"'
-        id = f'id="{arrow.head}.{arrow.operand}" class="edge"'
-        return f'<g {id}><path d="{path}" fill="none" {look}/>{label}</g>'
 
-    parts = [line(arrow, chain) for arrow, chain in zip(picture.arrows, chains, strict=True)]
-    scale = Heat(box.magnitude for box in picture.boxes) if heat else None
-    for box in picture.boxes:
-        x, y = point(*places[box.id][:2]).split()
-        width, height = sizes[box.id]
-        shade = scale.shade(box.magnitude) if scale and box.magnitude is not None else None
-        fill = STATES[box.state].get("fillcolor", FILLS.get(box.kind, WHITE))
-        fill, ink = (shade.fill, shade.ink) if shade else (fill, INK)
-        edge, thick, round = (ACCENT, 2, 6) if box.kind == "result" else (LINE, 1, 0 if box.kind == "leaf" else 6)
-        shape = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{round}"'
-        parts.append(f'<g class="node"><title>{box.id}</title>{shape} fill="{fill}" stroke="{edge}"')
-        parts.append(f'stroke-width="{thick}"/>')
-        for i, words in enumerate(_lines(box), start=1):
-            at = f'x="{float(x) + width / 2:g}" y="{float(y) + ROW * i:g}"'
-            parts.append(f'<text {at} fill="{ink}" text-anchor="middle">{escape(words)}</text>')
-        parts.append("</g>")
-    right, bottom = map(float, point(start - BETWEEN + 8, max(spans) + 16).split())
-    if picture.note:
-        parts.append(f'<text x="8" y="{bottom + 12:g}" fill="{INK}">{escape(picture.note)}</text>')
-        bottom += 20
-    body, first = "\n".join(parts), text.splitlines()[0]
-    return (
-        f'<svg role="img" xmlns="http://www.w3.org/2000/svg" width="{right:g}" height="{bottom:g}" '
-        f'viewBox="0 0 {right:g} {bottom:g}" font-family="Helvetica, sans-serif" font-size="12">\n'
-        f"<title>{escape(clipped(first, 200))}</title>\n<desc>{escape(clipped(text, 2000))}</desc>\n"
-        f'{dark_style(body)}<rect width="100%" height="100%" fill="{CARD}"/>\n{body}\n</svg>\n'
-    )
+def _box(box: Box, lines: list[str], middle: tuple[float, ...], size: tuple[int, int], shade: Shade | None) -> str:
+    x, y = (at - side / 2 for at, side in zip(middle, size, strict=True))
+    fill, ink = (shade.fill, shade.ink) if shade else (LIGHT[box.state or box.kind], INK)
+    edge, thick = (ACCENT, 2) if box.kind == "result" or box.state == "now" else (LINE, 1)
+    round = {"leaf": 0, "operation": 12, "constant": 12}.get(box.kind, 6)
+    shape = f'x="{x:g}" y="{y:g}" width="{size[0]}" height="{size[1]}" rx="{round}"'
+    look = f'fill="{fill}" stroke="{edge}" stroke-width="{thick}"'
+    texts = [
+        f'<text x="{middle[0]:g}" y="{y + ROW * i:g}" fill="{ink}" text-anchor="middle">{escape(words)}</text>'
+        for i, words in enumerate(lines, start=1)
+    ]
+    return f'<g class="node"><title>{box.id}</title><rect {shape} {look}/>{"".join(texts)}</g>'

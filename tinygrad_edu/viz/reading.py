@@ -3,7 +3,7 @@
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, takewhile
 from typing import Any
@@ -12,8 +12,6 @@ from ..engine.graph import topological_order
 from ..engine.value import Value
 from .names import called
 from .picture import Kind, Scope
-
-Edge = tuple[Value, int]  # a node and the number of one of its operands
 
 _PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # layer0.neuron3.w2
 _WEIGHT = re.compile(r"w\d+")  # of a neuron that stands alone; `b` beside it is its bias
@@ -67,15 +65,14 @@ class Reading:
     marked: frozenset[tuple[int, int]]
 
 
-def read(
-    root: Value, variables: Mapping[Value, str], constants: bool = False, marked: frozenset[Edge] = frozenset()
-) -> Reading:
+def read(root: Value, variables: Mapping[Value, str], constants: bool = False, paths: Any = None) -> Reading:
     """The Reading of everything below root; a node's name is its label, else what `variables` calls it.
 
     A constant is a leaf without a name that is used once, as the 2 of `x * 2` is. Unless `constants` is True it is
-    folded into the operation that uses it, if that has another operand and its edge is not `marked`.
+    folded into the operation that uses it, if that has another operand and its edge is not on one of the paths.
+    These are edges to highlight, (node, operand number), or something with such `.edges`.
 
-    Raises ValueError if an edge to mark is not in the graph.
+    Raises TypeError for other paths, ValueError if one of their edges is not in the graph.
     """
     order = nodes_below(root)
     places = {node: place for place, node in enumerate(order)}
@@ -83,20 +80,32 @@ def read(
     names = [called(node, variables) for node in order]
     uses = Counter(chain.from_iterable(parents))
     kinds = _kinds(order, names, uses)
-    for child, operand in marked:
+    marked = frozenset(_marked(paths, places))
+    home = list(range(len(order)))
+    if not constants:
+        for place, operands in enumerate(parents):
+            folded = [p for i, p in enumerate(operands) if kinds[p] == "constant" and (place, i) not in marked]
+            for operand in folded if len(folded) < len(operands) else ():
+                home[operand] = place
+    scopes, passed = _scopes(parents, names, kinds), backward_has_been(order)
+    return Reading(order, parents, names, kinds, scopes, home, passed, marked)
+
+
+def _marked(paths: Any, places: Mapping[Value, int]) -> Iterator[tuple[int, int]]:
+    """The edges of paths by the places of their nodes."""
+    try:
+        edges = [(child, operand.__index__()) for child, operand in getattr(paths, "edges", paths) or ()]
+    except (TypeError, ValueError, AttributeError):
+        raise TypeError(
+            "paths is an iterable of edges (node, number of the operand), such as {(y, 0)} or why(y, x), "
+            f"got {reprlib.repr(paths)}."
+        ) from None
+    for child, operand in edges:
         if child not in places or not 0 <= operand < len(child.parents):
             raise ValueError(
                 f"There is no operand {operand} of {child!r} in this graph; paths belong to another one?"
             )
-    marks = frozenset((places[child], operand) for child, operand in marked)
-    home = list(range(len(order)))
-    if not constants:
-        for place, operands in enumerate(parents):
-            folded = [p for i, p in enumerate(operands) if kinds[p] == "constant" and (place, i) not in marks]
-            for operand in folded if len(folded) < len(operands) else ():
-                home[operand] = place
-    scopes, passed = _scopes(parents, names, kinds), backward_has_been(order)
-    return Reading(order, parents, names, kinds, scopes, home, passed, marks)
+        yield places[child], operand
 
 
 def _kinds(order: list[Value], names: list[str], uses: Mapping[int, int]) -> list[Kind]:
@@ -149,18 +158,3 @@ def _scopes(parents: list[tuple[int, ...]], names: list[str], kinds: list[Kind])
             if kinds[p] == "constant":
                 scopes[p] = scope
     return scopes
-
-
-def given_edges(paths: Any) -> frozenset[Edge]:
-    """The edges to highlight: those of an iterable of (node, operand number), or of something with such `.edges`.
-
-    Raises TypeError for anything else.
-    """
-    edges = getattr(paths, "edges", paths)
-    try:
-        return frozenset((child, operand.__index__()) for child, operand in edges or ())
-    except (TypeError, ValueError, AttributeError):
-        raise TypeError(
-            "paths is an iterable of edges (node, number of the operand), such as {(y, 0)} or why(y, x), "
-            f"got {reprlib.repr(paths)}."
-        ) from None

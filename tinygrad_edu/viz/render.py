@@ -9,9 +9,6 @@ import pathlib
 import re
 import shutil
 import sysconfig
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from html import escape
 from typing import Any
 
@@ -19,30 +16,32 @@ import graphviz
 from graphviz.backend import dot_command
 
 from .colours import dark_style
+from .plain import PlainDrawing
 from .words import clipped
 
 MISSING = "No program to draw with: `pip install graphviz-pure`, or install Graphviz so that `dot` is on the PATH."
 LARGE = 500_000  # characters of SVG; as pixels it would be many megabytes
+NO_RENDERER = (graphviz.ExecutableNotFound, OSError)  # none, or one that cannot run here
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without types
-    """A graphviz.Digraph that finds its renderer, and whose notebook view falls back to text.
+    """A graphviz.Digraph that finds its renderer.
 
-    `text` is the same graph in words, for wherever no picture can be shown. `plain` makes an SVG without a
-    renderer, where there is none. `quiet` is True unless it is given:
+    `plain` is the same picture drawn by ourselves, for where there is no renderer. `text` is the graph in words,
+    for wherever no picture can be shown. `quiet` is True unless it is given:
     graphviz-pure warns about every letter beyond ASCII, and an error carries its message anyway.
     """
 
-    def __init__(self, *args: Any, text: str = "", plain: Callable[[], str] | None = None, **kwargs: Any):
+    def __init__(self, *args: Any, plain: PlainDrawing | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.text: str = text
-        self.plain: Callable[..., str] | None = plain
+        self.plain: PlainDrawing | None = plain
+        self.text: str = plain.text if plain else ""
 
     def __repr__(self) -> str:
         return f"{self.text}\n(A notebook shows the picture; .render('graph', format='svg') writes it.)"
 
     def _copy_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        return {**super()._copy_kwargs(**kwargs), "text": self.text, "plain": self.plain}
+        return {**super()._copy_kwargs(**kwargs), "plain": self.plain}
 
     def pipe(
         self, format: str | None = None, *, engine: str | None = None, encoding: str | None = None, **options: Any
@@ -56,17 +55,16 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
         format, options = format or self.format, {"quiet": True, **options}
         source = self.source.encode(self.encoding)  # whole: by lines, a renderer that ends early breaks the pipe
         try:
-            with _renderer():
-                picture = graphviz.pipe(engine or self.engine, format, source, **options)
-            if format == "svg":
-                picture = self._described(picture.decode()).encode()
+            _find_renderer()
+            picture = graphviz.pipe(engine or self.engine, format, source, **options)
         except graphviz.CalledProcessError as error:
             error.stderr = error.stderr.decode(errors="replace").strip()
             raise
-        except (graphviz.ExecutableNotFound, OSError):  # none, or one that cannot run here
+        except NO_RENDERER:
             if format != "svg" or not self.plain:
                 raise
-            picture = self.plain().encode()
+            return self.plain.pipe(format, encoding)
+        picture = self._described(picture.decode()).encode() if format == "svg" else picture
         return picture if encoding is None else picture.decode(encoding)
 
     def _described(self, svg: str) -> str:
@@ -83,29 +81,28 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]  # of a package without t
         Raises what `pipe` raises, and OSError if the file cannot be written.
         """
         try:
-            with _renderer():
-                return super().render(*args, **{"quiet": True, **kwargs})
-        except (graphviz.ExecutableNotFound, OSError):
-            name, format = kwargs.get("filename", args[0] if args else None), kwargs.get("format") or self.format
-            if format != "svg" or not self.plain:
+            _find_renderer()
+            return super().render(*args, **{"quiet": True, **kwargs})
+        except NO_RENDERER:
+            if (kwargs.get("format") or self.format) != "svg" or not self.plain:
                 raise
-            path = pathlib.Path(kwargs.get("directory") or self.directory or "", f"{name or self.filename}.svg")
-            path.write_text(self.plain(), encoding="utf-8")
-            return str(path)
+            name = (args[0] if args else kwargs.get("filename")) or self.filename
+            return self.plain.render(os.path.join(kwargs.get("directory") or self.directory or "", name))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> dict[str, Any]:
         """For a notebook: the SVG, a PNG for where that is not trusted, and the text.
 
         Without a renderer there is no PNG, and the SVG is simpler. A very large picture has no PNG either.
+        Whatever a renderer can do wrong, a cell does not end in a traceback.
         """
-        picture: dict[str, Any] = {}
+        picture: dict[str, Any] = {"text/plain": self.text}
         try:
-            picture = super()._repr_mimebundle_(include, exclude, **options)
+            picture |= super()._repr_mimebundle_(include, exclude, **options)
             if include is None and len(picture.get("image/svg+xml", "")) < LARGE:
                 picture |= super()._repr_mimebundle_(["image/png"], exclude)
-        except Exception as error:  # whatever a renderer can do wrong; a cell must not end in a traceback
-            return {"text/plain": self.text, **picture} if picture else {"text/plain": f"{self.text}\n({error})"}
-        return {"text/plain": self.text, **picture}
+        except Exception as error:
+            return picture if len(picture) > 1 else {"text/plain": f"{self.text}\n({error})"}
+        return picture
 
 
 def escaped(text: str) -> str:
@@ -117,28 +114,18 @@ def escaped(text: str) -> str:
     return graphviz.nohtml(text.replace("&", "&amp;").replace("\\", r"\\" * 2))  # type: ignore[no-any-return]  # a str
 
 
-_lock = threading.RLock()
+def _find_renderer() -> None:
+    """Tell the graphviz package which program to run. Raises ExecutableNotFound if there is none.
 
-
-@contextmanager
-def _renderer() -> Iterator[None]:
-    """Let the graphviz package run graphviz-pure while there is no `dot`; raises ExecutableNotFound without both.
-
-    The name of the command is a global of the package. It is changed here during one call. Another thread that
-    uses the package meanwhile would have found no `dot` anyway.
+    The name of the command is a global of the package: where there is no `dot`, whatever else uses the package
+    draws with graphviz-pure from then on.
     """
-    with _lock:
-        dot = dot_command.DOT_BINARY
-        command = dot if shutil.which(dot) else _graphviz_pure()
-        if not command:
-            error = graphviz.ExecutableNotFound([dot])
-            error.args = (MISSING,)
-            raise error
-        dot_command.DOT_BINARY = command
-        try:
-            yield
-        finally:
-            dot_command.DOT_BINARY = dot
+    command = shutil.which("dot") or _graphviz_pure()
+    if not command:
+        error = graphviz.ExecutableNotFound(["dot"])
+        error.args = (MISSING,)
+        raise error
+    dot_command.DOT_BINARY = pathlib.Path(command)
 
 
 def _graphviz_pure() -> str | None:

@@ -41,16 +41,16 @@ def near(x: Any, y: Any, tolerance: float = 1e-6) -> bool:
     return bool(x == y or abs(x - y) <= tolerance * max(abs(x), abs(y)) or (x != x and y != y))
 
 
-def formula(rule: Any, operands: Sequence[str]) -> str:
+def formula(rule: Any, operands: Sequence[str], most: int = 8) -> str:
     """The application of a Rule to operands: `a + b`, `-a`, `(-3)**2`, `max(a, b)`, `elu(x, alpha=0.2)`.
 
-    Of more than nine operands the first eight are written, and the number of the others.
+    Of more than `most` + 1 operands the first ones are written, and the number of the others.
 
     >>> from tinygrad_edu import RULES
     >>> formula(RULES["mul"], ["a", "b"]), formula(RULES["pow_n"], ["-3"]), formula(RULES["elu"], ["x"])
     ('a * b', '(-3)**2', 'elu(x, alpha=1.0)')
     """
-    operands, symbol = few(operands, 8), visible(rule.symbol)
+    operands, symbol = few(operands, most), visible(rule.symbol)
     if rule.name == "pow_n":
         base = operands[0]
         plain = base[:1] != "-" and " " not in base

@@ -6,7 +6,7 @@ ours. A rule that asks a number a question, or calls `math`, cannot be printed.
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, ClassVar
@@ -87,6 +87,9 @@ class RuleText:
     calls: frozenset[str]
 
 
+_EXACT = {"add": lambda book, x, y: None}  # x + 0 is not x where x is -0: that simplification is left out
+
+
 @functools.lru_cache(maxsize=1024)
 def rule_text(rule: Rule, n: int) -> RuleText:
     """The rule for n operands. Raises TypeError, naming the rule, if it does not run on symbols."""
@@ -101,10 +104,16 @@ def rule_text(rule: Rule, n: int) -> RuleText:
     )
 
 
+def function_text(function: Callable[..., Any], names: Sequence[str], calls: set[str]) -> str:
+    """A function of numbers of these names; what it calls is added to the calls."""
+    book, writer = Book(_EXACT), JavaScript()
+    text = _function(writer, ", ".join(names), [function(*map(book.leaf, names))], "{}")
+    calls |= writer.calls
+    return text
+
+
 def _of_symbols(rule: Rule, names: Sequence[str]) -> tuple[Any, list[Any]]:
-    # x + 0 is not x where x is -0, so that simplification is left out.
-    book = Book({"add": lambda book, x, y: None})
-    return rule_of_names(rule, names, book, "cannot be written in JavaScript:")
+    return rule_of_names(rule, names, Book(_EXACT), "cannot be written in JavaScript:")
 
 
 def _function(writer: JavaScript, arguments: str, results: list[Any], joined: str) -> str:

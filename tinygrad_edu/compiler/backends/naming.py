@@ -2,31 +2,18 @@
 
 import keyword
 from collections.abc import Sequence
-from typing import Any
 
 from ..find.lowered import (
     CONSTANT,
     PARAMETER,
-    Elementwise,
     Lowered,
-    Paired,
-    Product,
-    Read,
-    Reduction,
-    Result,
-    Scan,
-    Softmax,
     Tensor,
-    Total,
+    Terms,
     every_array,
-    reads_of,
 )
 from ..find.squares import THETA
-from ..ir.axes import access_of
-from ..ir.routine import Array, Axis
 from ..trace.tracing import Trace
 from .numpy_helpers import NAMES
-from .text import Elements
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
 TAKEN |= {"inf", "nan", "t", "RULES", *NAMES}
@@ -48,10 +35,7 @@ class _Names:
         for array in every_array(lowered):
             if array.source != CONSTANT:
                 array.name = ""
-        loops = [array.operation for array in lowered.arrays if isinstance(array.operation, Scan)]
-        self.windows = {leaf: window.array for loop in loops for leaf, window in loop.windows.items()}
-        factors, summands = _roles(list(every_array(lowered)))
-        self.factors, self.summands = ({self.windows.get(a, a) for a in role} for role in (factors, summands))
+        self.factors, self.summands = _roles(list(every_array(lowered)))
         parameters = [array for array in lowered.arrays if array.source == PARAMETER]
         stems = {a: self._stem(a) for a in sorted(parameters, key=lambda array: int(array.places[0]))}
         counts = {stem: list(stems.values()).count(stem) for stem in stems.values()}
@@ -70,11 +54,8 @@ class _Names:
                 array.name = mask if array.is_mask else numbers
         outside = {*lowered.arrays}  # a state is named before the stages that are peeled off
         for array in sorted(every_array(lowered), key=lambda array: array in outside):
-            if not array.name and array.source != CONSTANT:
+            if not array.name and array.kind != "loop":
                 array.name = self._of_result(array)
-            if isinstance(array.operation, Scan):
-                for leaf, (own, distance) in array.operation.earlier.items():
-                    leaf.name = f"{own.name}[t - {distance}]"
 
     def _stem(self, array: Tensor) -> str:
         """`W` for layer0.neuron3.w2, `gamma` for layer1.gamma4; without a label, a name for its role."""
@@ -89,39 +70,25 @@ class _Names:
     def _of_result(self, array: Tensor) -> str:
         if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
             return self._free("loss")
-        operation = array.operation
-        if isinstance(operation, Scan):
-            for leaf, window in operation.windows.items():
-                name = "constant" if window.array.source == CONSTANT else window.array.name
-                leaf.name, leaf.text = self._free(f"{name}s"), _text_of(window)
-            return self._numbered("loop_")
-        if isinstance(operation, Result):
-            t = operation.t
-            end = "all" if t is None else "last" if t == operation.loop.length - 1 else t
-            return self._free(f"{operation.array.name}_{end}")
-        if isinstance(operation, Total):
-            for part in sorted(operation.parts, key=self._reads_window):  # the state names a recurrence
-                factors = {part.a.array, part.b.array} if isinstance(part, Product) else set()
-                named = [self.windows.get(factor, factor).name for factor in factors if len(factors) == 2]
-                for name in sorted(named):
+        if array.kind == "sum":
+            for part in sorted(array.operation.parts, key=_reads_window):  # the state names a recurrence
+                factors = {read.array for read in part.factors if part.heads}
+                for name in sorted(factor.name for factor in factors if len(factors) == 2):
                     if name.startswith("W") and f"Z{name[1:]}" not in self.used:
                         return self._free(f"Z{name[1:]}")
-        if isinstance(operation, Elementwise) and len(operation.operands) == 1:
-            before = operation.operands[0].array
+        if array.kind == "rule" and len(array.reads) == 1:
+            before = array.reads[0].array
             if (
                 before.name.startswith("Z")
                 and before.size == array.size
                 and f"A{before.name[1:]}" not in self.used
             ):
                 return self._free(f"A{before.name[1:]}")
-        if isinstance(operation, Reduction) and operation.operand.array.name.startswith("Z"):
-            self.used.add(f"A{operation.operand.array.name[1:]}")  # its softmax
-        if isinstance(operation, Softmax):
+        if array.kind == "reduction" and array.reads[0].array.name.startswith("Z"):
+            self.used.add(f"A{array.reads[0].array.name[1:]}")  # its softmax
+        if array.kind == "softmax":
             return self._numbered("P")
-        return self._numbered(f"{array.rule.name}_" if array.rule else "c")
-
-    def _reads_window(self, part: Any) -> bool:
-        return any(read.array in self.windows for read in reads_of(part))
+        return self._numbered(f"{array.rule.name}_" if array.rule else "state_")
 
     def _numbered(self, stem: str) -> str:
         n = self._counts.get(stem, 1)
@@ -141,24 +108,15 @@ class _Names:
         return name
 
 
-def _text_of(window: Read) -> str:
-    """What a loop reads at stage t: A[t + 1] if it is a row of A, A[:, 9 - t] if it is a column; else A."""
-    array, index, elements = window.array, window.index, Elements()
-    axes = [Axis(size) for size in index.shape if size > 1]
-    elements.t = axes[0]
-    access = access_of(Array(array.name, array.shape, False), None, index.reshape([a.size for a in axes]), axes)
-    is_part = access.gather is None and access.dims == array.shape and elements.t in access.free
-    return elements.element(access).code if is_part else array.name
+def _reads_window(part: Terms) -> bool:
+    return any(read.every is not None for read in part.factors)
 
 
 def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:
     """The arrays that are factors of products, and the arrays that are terms of sums."""
-    factors, summands = set(), set()
+    factors, summands = set[Tensor](), set[Tensor]()
     for array in arrays:
-        if isinstance(array.operation, Total):
-            for part in array.operation.parts:
-                if isinstance(part, Product | Paired):
-                    factors |= {part.a.array, part.b.array}
-                else:
-                    summands.add(part.operand.array)
+        for part in array.operation.parts if array.kind == "sum" else ():
+            of_role = summands if len(part.factors) == 1 else factors
+            of_role |= {read.array for read in part.factors}
     return factors, summands

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...engine import elementary
-from ..ir.routine import Access, Axis, B, Expressions, Routine, parts_of
+from ..ir.routine import Axis, Expressions, Routine
 from ..ir.symbols import Symbol
 from .formulas import ATOM, OPERATORS, POWER, Form, number_text, short_number
 from .text import ArrayText, Elements, Formulas, natural, shown
@@ -47,9 +47,6 @@ class OperandReader(Formulas):
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[Any, ...]] = {}
         self.filled: dict[tuple[float, tuple[Any, ...]], str] = {}
-        self._known: dict[Symbol, tuple[Access, list[Axis]]] = {}  # see _stored
-        self._axes: dict[Any, Axis] = {}
-        self._plains: dict[Any, tuple[Symbol, list[Axis]]] = {}
         self._free: dict[tuple[Any, ...], list[str]] = {}  # temporaries, by shape
         self._n_temporaries = 0
         self._counts = Counter[Symbol]()  # how often each part of an expression is read
@@ -60,32 +57,6 @@ class OperandReader(Formulas):
         """Lines that leave x in the array `to`."""
         raise NotImplementedError
 
-    # --- What is there already ---------------------------------------------------------------------------------
-
-    def _plain(self, x: Symbol) -> tuple[Symbol, list[Axis]]:
-        """An expression over axes that are the same for all expressions that differ in their axes alone."""
-        t, axes = self.elements.t, dict[Axis, None]()
-        if (x, t) in self._plains:
-            return self._plains[x, t]
-        for part in parts_of(x):
-            axes |= dict.fromkeys(axis for axis in part.args[0].free if axis is not B) if part.op == "get" else {}
-        names = {}
-        for i, axis in enumerate(axes):
-            key = i, axis.size
-            names[axis] = axis if axis is t else self._axes.setdefault(key, Axis(axis.size))
-        found = self._plains[x, t] = self.book.renamed(x, names), list(axes)
-        return found
-
-    def _stored(self, x: Any) -> Symbol | None:
-        """The elements of the array that has x already, whatever the axes over which it was computed."""
-        if not isinstance(x, Symbol) or x.op in ("get", "leaf"):
-            return None
-        plain, axes = self._plain(x)
-        if plain not in self._known:
-            return None
-        access, own = self._known[plain]
-        return self.book.get(access.renamed(dict(zip(own, axes, strict=True))))
-
     # --- Single numbers ----------------------------------------------------------------------------------------
 
     def _is_single(self, x: Any) -> bool:
@@ -94,9 +65,9 @@ class OperandReader(Formulas):
             return True
         if x.axes - {self.elements.t}:
             return False
-        if x.op == "get" or x in self._saved or self._stored(x) is not None:
-            return x.op != "get" or x.args[0].gather is None
-        return x.op in NUMERIC and all(map(self._is_single, x.args))
+        if x.op == "get":
+            return x.args[0].gather is None
+        return x in self._saved or (x.op in NUMERIC and all(map(self._is_single, x.args)))
 
     def written(self, x: Any, order: Sequence[Axis]) -> ArrayText:
         """A formula of single numbers. What is computed already is read."""
@@ -138,8 +109,6 @@ class OperandReader(Formulas):
         """A text that reads x. What must be computed is computed into a temporary first."""
         if not isinstance(x, Symbol):
             return ArrayText(numpy_text(x), ())
-        stored = self._stored(x)
-        x = x if stored is None else stored
         if x.op == "leaf":
             return ArrayText(str(x.args[0]), ())
         if x.op == "get":
@@ -194,9 +163,4 @@ class OperandReader(Formulas):
 
     def _is_computed(self, x: Any) -> bool:
         """Does x need lines?"""
-        return (
-            isinstance(x, Symbol)
-            and x.op not in ("get", "leaf")
-            and x not in self._saved
-            and self._stored(x) is None
-        )
+        return isinstance(x, Symbol) and x.op not in ("get", "leaf") and x not in self._saved

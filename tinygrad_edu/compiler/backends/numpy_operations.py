@@ -37,9 +37,6 @@ class Operations(OperandReader):
         self.called: set[str] = set()
         self._done = set[Stmt]()
 
-    def _keep(self, stmt: Stmt) -> None:
-        raise NotImplementedError
-
     def _buffer(self, array: Any) -> None:
         raise NotImplementedError
 
@@ -143,7 +140,6 @@ class Operations(OperandReader):
             self._done.add(wanted)
             self._buffer(wanted.out.array)
             soft = self.elements.element(wanted.out)
-            self._keep(wanted)
         else:
             soft = self._temporary([*to.axes, *over])
         rest = [axis for axis in soft.axes if axis not in over]

@@ -27,7 +27,6 @@ class Statements(Operations):
         self._of_numbers = False  # is the last line a formula of single numbers?
         statements = [stmt for stmt, _ in program.statements()]
         self._writers = Counter(stmt.out.array for stmt in statements)
-        self._added = {stmt.out.array for stmt in statements if stmt.adds}
         for item in program.items:
             if isinstance(item, Loop):
                 self._loop(item)
@@ -63,7 +62,6 @@ class Statements(Operations):
             to = self.elements.element(out)
             end = "" if to.is_item or self._is_variable(array) else "[...]"
             self._heading(f"{to.code}{end} {'+=' if stmt.adds else '='} {text}")
-            self._keep(stmt)
             return
         to = self.elements.element(out, to_write=True)
         self._comment(stmt, to)
@@ -80,7 +78,6 @@ class Statements(Operations):
             self.into(value, to)
         for name in list(self._left):
             self._drop(ArrayText(name, ()))
-        self._keep(stmt)
 
     def _is_variable(self, array: Array) -> bool:
         """Is it a number that a variable holds, without a buffer?"""
@@ -91,18 +88,6 @@ class Statements(Operations):
     def _buffer(self, array: Array) -> None:
         shape = array.shape()
         self.buffers[array.name] = shape[1:] if array in self.elements.forgotten else shape
-
-    def _keep(self, stmt: Stmt) -> None:
-        """What is computed need not be computed again."""
-        value, array = stmt.value, stmt.out.array
-        is_all = isinstance(value, Symbol) and value.axes == frozenset(stmt.out.free)
-        if (
-            is_all
-            and value.op not in ("get", "leaf")
-            and not (array in self._added or array in self.elements.forgotten)
-        ):
-            plain, axes = self._plain(value)
-            self._known.setdefault(plain, (stmt.out, axes))
 
     def _heading(self, line: str) -> None:
         """A line of single numbers, which needs no comment."""
@@ -139,7 +124,7 @@ class Statements(Operations):
         stack = [x]
         while stack:
             x = stack.pop()
-            if isinstance(x, Symbol) and x.op not in ("leaf", "get") and self._stored(x) is None:
+            if isinstance(x, Symbol) and x.op not in ("leaf", "get"):
                 self._counts[x] += 1
                 if self._counts[x] == 1:
                     stack += x.args

@@ -26,23 +26,14 @@ import numpy as np
 from .group import REDUCTIONS
 from .lowered import (
     PARAMETER,
-    Elementwise,
+    Computation,
     Lowered,
-    Paired,
-    Product,
     Read,
-    Reduction,
-    Result,
     Scan,
-    Softmax,
-    Take,
     Tensor,
     Terms,
-    Total,
-    all_reads,
     every_array,
-    reads_of,
-    with_reads,
+    sum_of,
 )
 from .views import Indices
 
@@ -56,24 +47,6 @@ OUTSIDE = 10**9  # between the numbers of leaves: no difference of two is a peri
 
 def _n_computed(lowered: Lowered) -> int:
     return sum(array.operation is not None for array in every_array(lowered))
-
-
-# --- What operations read -------------------------------------------------------------------------------------
-
-
-def _signature(x: Any, reads: list[Read]) -> Any:
-    """All that tells two operations apart, besides what they read. This goes into `reads`."""
-    match x:
-        case Read():
-            reads.append(x)
-            return x.index.shape
-        case list():
-            return tuple([_signature(part, reads) for part in x])
-        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
-            return type(x), *[_signature(getattr(x, name), reads) for name in x.__dataclass_fields__]
-        case np.ndarray():
-            return x.shape, x.tobytes()
-    return x
 
 
 # --- Finding --------------------------------------------------------------------------------------------------
@@ -94,7 +67,7 @@ class Roller:
     def __init__(self, lowered: Lowered):
         self.lowered = lowered
         self.computed: list[Tensor] = [array for array in lowered.arrays if array.operation is not None]
-        leaves = [array for array in lowered.arrays if array.operation is None]
+        leaves = [array for array in every_array(lowered) if array.operation is None or array.stages]
         numbers = {array: -(i + 1) * OUTSIDE for i, array in enumerate(leaves)}
         numbers |= {array: i for i, array in enumerate(self.computed)}
         roles = {a.shape: numbers[a] for a in leaves if a.source == PARAMETER}
@@ -106,11 +79,13 @@ class Roller:
         contents: dict[bytes, int] = {}
         cells, columns = list[int](), list[tuple[int, int, int]]()
         for i, array in enumerate(self.computed):
-            reads: list[Read] = []
+            reads = array.reads
             self.reads.append(reads)
-            signature = _signature(array.operation, reads)
-            own = array.rule, array.shape, array.batched, signature
-            self.kinds[i] = kinds.setdefault(own if len(reads) <= READS else array, len(kinds))
+            parts = [(len(part.factors), part.heads) for part in getattr(array.operation, "parts", ())]
+            shapes = [read.index.shape for read in reads]
+            own = array.rule, array.shape, array.batched, array.kind, tuple(parts), tuple(shapes)
+            is_alone = array.kind == "loop" or len(reads) > READS
+            self.kinds[i] = kinds.setdefault(array if is_alone else own, len(kinds))
             for slot, read in enumerate(reads[:READS]):
                 where = numbers[read.array]
                 role = roles[read.array.shape] if read.array.source == PARAMETER else where
@@ -269,28 +244,21 @@ class Roller:
             )
             initial = [Read(array, np.arange(array.size)) for array in before]
             loop.initial[loop.stage[place]] = initial if given is None else [given[place]]
-        leaves: dict[Any, Tensor] = {}
 
         def moved(place: int, slot: int, read: Read) -> Read:
             if back[place, slot]:
                 distance, target = divmod(int(where[place, slot]) - typical, period)
-                array = loop.stage[target]
-                if not distance:
-                    return Read(array, read.index)
-                if (target, distance) not in leaves:
-                    leaf = dataclasses.replace(array, rule=None, source=("earlier",), operation=None)
-                    leaves[target, distance] = leaf
-                    loop.earlier[leaf] = array, -distance
-                return Read(leaves[target, distance], read.index)
+                return Read(loop.stage[target], read.index, -distance)
             contents = self.content[start + place : start + place + length * period : period, slot]
             if (contents == contents[0]).all():
                 return read
-            index = np.array([self.reads[start + place + t * period][slot].index for t in range(length)])
-            return _window(loop, leaves, read, index, loop.stage[place])
+            every = np.array([self.reads[start + place + t * period][slot].index for t in range(length)])
+            return Read(read.array, every[0], every=every)
 
         for place, array in enumerate(loop.stage):
             slots = itertools.count()
-            array.operation = with_reads(array.operation, lambda read: moved(place, next(slots), read))  # noqa: B023 - it is called at once
+            array.stages = length
+            array.operation = array.operation.moved(lambda read: moved(place, next(slots), read))  # noqa: B023 - it is called at once
         return loop
 
     def _replaced(self, loop: Scan, start: int, period: int) -> Lowered:
@@ -298,45 +266,41 @@ class Roller:
         arrays, run = self.lowered.arrays, self.computed[start : start + period * loop.length]
         inside = {array: divmod(i, period) for i, array in enumerate(run)}
         first, last = arrays.index(run[0]), arrays.index(run[-1]) + 1
-        results = dict[Any, Tensor]()
-
-        def result(array: Tensor, t: int | None) -> Tensor:
-            if (array, t) not in results:
-                shape = array.shape if t is not None else (loop.length, *array.shape)
-                results[array, t] = _array("result", Result(loop, array, t), [array], shape)
-            return results[array, t]
-
-        read = {read.array for array in loop.stage for read in reads_of(array.operation)}
-        loop.windows = {leaf: window for leaf, window in loop.windows.items() if leaf in read}
-
-        rest = arrays[last:]
-        used: dict[Tensor, dict[int, None]] = {}  # array of the stage -> the stages that are read after the loop
-        for array in [*(read.array for a in rest for read in all_reads(a)), *(a for a, _ in self.lowered.outputs)]:
-            if array in inside:
-                t, place = inside[array]
-                used.setdefault(loop.stage[place], {})[t] = None
+        stages: dict[int, list[int]] = {}  # place in the stage -> the stages that are results
+        for t, place in sorted({inside[array] for array, _ in self.lowered.outputs if array in inside}):
+            stages.setdefault(place, []).append(t)
+        copies = {place: _copied(loop.stage[place], own) for place, own in stages.items()}
 
         def moved(read: Read) -> Read:
-            t, place = inside.get(read.array, (0, -1))
-            if place < 0:
+            if read.array not in inside:
                 return read
-            array = loop.stage[place]
-            if len(used[array]) <= 2 and (array, None) not in results:
-                return Read(result(array, t), read.index)
-            return Read(result(array, None), read.index + t * array.size)
+            t, place = inside[read.array]
+            return read.of(loop.stage[place], t * read.array.size)
 
-        after = _with_moved(rest, moved)
-        outputs = [moved(Read(after.get(array, array), np.array(place))) for array, place in self.lowered.outputs]
+        def output(array: Tensor, n: int) -> tuple[Tensor, int]:
+            if array not in inside:
+                return after.get(array, array), n
+            t, place = inside[array]
+            return copies[place], stages[place].index(t) * array.size + n
+
+        after = _with_moved(arrays[last:], moved)
         of_loop = _array("loop", loop, loop.stage, ())
         numbers = itertools.count(max(array.number for array in every_array(self.lowered)) + 1)
-        for array in [of_loop, *results.values()]:
+        for array in [of_loop, *copies.values()]:
             array.number = next(numbers)
         leaves = [array for array in arrays[first:last] if array not in inside]
         return Lowered(
-            [*arrays[:first], *leaves, of_loop, *results.values(), *after.values()],
-            [(read.array, int(read.index)) for read in outputs],
+            [*arrays[:first], *leaves, of_loop, *copies.values(), *after.values()],
+            [output(*end) for end in self.lowered.outputs],
             self.lowered.n_traced,
         )
+
+
+def _copied(array: Tensor, stages: list[int]) -> Tensor:
+    """Some stages of an array as an array of its own."""
+    shape = array.shape if len(stages) == 1 else (len(stages), *array.shape)
+    index = np.add.outer(np.array(stages) * array.size, np.arange(array.size)).reshape(shape)
+    return _array("copy", Computation("rule", [Read(array, index)]), [array], shape)
 
 
 def _stacked(lowered: Lowered, roles: list[list[Tensor]]) -> Lowered:
@@ -348,8 +312,7 @@ def _stacked(lowered: Lowered, roles: list[list[Tensor]]) -> Lowered:
         rows |= {row: (whole, i * row.size) for i, row in enumerate(each)}
 
     def moved(read: Read) -> Read:
-        array, first = rows.get(read.array, (read.array, 0))
-        return Read(array, read.index + first)
+        return read.of(*rows.get(read.array, (read.array, 0)))
 
     after = _with_moved(lowered.arrays, moved)
     arrays = dict.fromkeys(rows[array][0] if array in rows else after[array] for array in lowered.arrays)
@@ -364,14 +327,14 @@ def _with_moved(arrays: list[Tensor], moved: Callable[[Read], Read]) -> dict[Ten
 
     def follow(read: Read) -> Read:
         read = moved(read)
-        return Read(after.get(read.array, read.array), read.index)
+        return read.of(after.get(read.array, read.array))
 
     for array in arrays:
         after[array] = array
-        if isinstance(array.operation, Scan):
+        if array.kind == "loop":
             array.operation.move(follow)
-        elif array.operation is not None and not isinstance(array.operation, Result):
-            operation = _joined(array, with_reads(array.operation, follow))
+        elif array.operation is not None:
+            operation = _joined(array, array.operation.moved(follow))
             after[array] = dataclasses.replace(array, operation=operation)
     return after
 
@@ -382,55 +345,25 @@ def _array(source: str, operation: Any, like: list[Tensor], shape: tuple[int, ..
     return Tensor(-1, None, (source,), math.prod(shape), batched, differentiable, shape, operation)
 
 
-def _window(loop: Scan, leaves: dict[Any, Tensor], read: Read, index: Indices, array: Tensor) -> Read:
-    """The read of a window: index[t] of an array outside, at stage t. Elements that repeat are stored once.
-
-    If they are in one row of an array that all examples share, the window is the whole row, which needs no copy.
-    """
-    columns, shape = index.reshape(loop.length, -1), read.array.shape[1:]
-    rows, places = np.divmod(columns, size := math.prod(shape))
-    if not read.array.batched and (rows == rows[:, :1]).all() and (places == places[0]).all():
-        different, which = rows[:, :1] * size + np.arange(size), places[0]
-    else:
-        different, which = np.unique(columns, axis=1, return_inverse=True)
-        shape = (different.shape[1],) if different.shape[1] > 1 else ()
-        if different.shape[1] == columns.shape[1]:
-            different, which = columns, np.arange(columns.shape[1])
-            shape = array.shape if columns.shape[1] == array.size else read.index.shape
-    key = (read.array, different.tobytes(), shape)
-    if key not in leaves:
-        leaves[key] = leaf = _array("window", None, [read.array], shape)
-        leaf.differentiable = False
-        loop.windows[leaf] = Read(read.array, different.reshape(loop.length, *shape))
-    return Read(leaves[key], which.reshape(read.index.shape))
-
-
-def _joined(array: Tensor, operation: Any) -> Any:
+def _joined(array: Tensor, operation: Computation) -> Computation:
     """An operation on results of several stages, which are one array now, in its simplest form."""
-    match operation:
-        case Elementwise([first, *others]) if others and array.rule in REDUCTIONS:
-            if all(read.array is first.array for read in others):
-                return Reduction(Read(first.array, np.stack([read.index for read in operation.operands], axis=-1)))
-        case Total():
-            parts: dict[Any, Any] = {}
-            for part in operation.parts:
-                reads: list[Read] = []
-                _signature(part, reads)
-                is_dot = all(read.index.ndim == 1 for read in reads)
-                is_longer = not isinstance(part, Product) or (is_dot and part.pick is None)
-                key: Any = (type(part), *(read.array for read in reads)) if is_longer else part
-                known = parts.get(key)
-                parts[key] = part if known is None else _longer(known, part)
-            return Total(list(parts.values()))
-    return operation
+    reads = operation.operands
+    if array.rule in REDUCTIONS and len({read.array for read in reads}) == 1 < len(reads):
+        every = np.stack([read.index for read in reads], axis=-1)
+        return Computation("reduction", [Read(reads[0].array, every)])
+    parts: dict[Any, list[Terms]] = {}
+    for part in operation.parts:
+        key = part if part.is_matrix_product else (part.heads, *(read.array for read in part.factors))
+        parts.setdefault(key, []).append(part)
+    return sum_of([_longer(own) for own in parts.values()]) if parts else operation
 
 
-def _longer(part: Any, other: Any) -> Any:
-    """The terms of two parts of a sum that read the same arrays."""
-    reads: list[Read] = []
-    _signature(other, reads)
-    rest = iter(reads)
-    return with_reads(part, lambda r: Read(r.array, np.concatenate([r.index, next(rest).index], axis=-1)))
+def _longer(parts: list[Terms]) -> Terms:
+    """Parts of a sum that read the same arrays as one part."""
+    factors = zip(*(part.factors for part in parts), strict=True)
+    indices = [np.concatenate([read.index for read in reads], axis=-1) for reads in factors]
+    arrays = [read.array for read in parts[0].factors]
+    return Terms(list(map(Read, arrays, indices)), parts[0].heads)
 
 
 def carried_from(period: int, ahead: Mapping[int, int]) -> list[int]:

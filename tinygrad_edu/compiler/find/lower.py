@@ -11,7 +11,7 @@ a batch of rows x.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,28 +23,22 @@ from .group import REDUCTIONS, Group
 from .lowered import (
     CONSTANT,
     PARAMETER,
-    Elementwise,
+    Computation,
     Lowered,
-    Paired,
-    Product,
     Read,
-    Reduction,
-    Softmax,
-    Take,
     Tensor,
     Terms,
-    Total,
     distinct_rows,
-    product_shape,
-    reads_of,
     shape_of,
-    with_reads,
+    sum_of,
 )
 from .normalise import EXP, LOGSUMEXP, SUB, Graph
 from .ragged import filled
 from .views import Indices
 
 MIN, NEG = RULES["min"], RULES["neg"]
+# A product of matrices, its shape, and the places of the members in it.
+Grid = tuple[Terms, tuple[int, ...], Indices]
 WORTH = 0.3  # the share of a grid that must be used for the whole product to pay
 
 
@@ -73,17 +67,17 @@ class _Lowering:
             self.arrays.append(array)
             self._by_number[group.number] = array
         for array in self.arrays:
-            if (array.shape == () and array.size > 1) or isinstance(array.operation, Softmax):
+            if (array.shape == () and array.size > 1) or array.kind == "softmax":
                 array.shape = shape_of(array)
         used = {self._by_number[numbers[node]] for node in graph.outputs}
         for array in reversed(self.arrays):
             if array in used:
-                used.update(read.array for read in reads_of(array.operation))
+                used.update(read.array for read in array.reads)
         # Results that nothing reads, as the logarithms below a softmax, are dropped.
         self.arrays = [array for array in self.arrays if array in used or array.operation is None]
         outputs = [(self._by_number[numbers[node]], int(self.position[node])) for node in graph.outputs]
         arrays = self.arrays if self._filled_up else []
-        padded = [a for a in arrays if any(r.array in self._filled_up for r in reads_of(a.operation))]
+        padded = [a for a in arrays if any(r.array in self._filled_up for r in a.reads)]
         self.lowered = Lowered(self.arrays, outputs, graph.n_traced, self.is_padded, padded)
 
     def _leaf(self, group: Group) -> Tensor:
@@ -155,10 +149,10 @@ class _Lowering:
         (index,), is_there = filled([read])
         return self._masked(Read(read.array, index), is_there, SUM, (neutral, 0.0))
 
-    def _filled_pairs(self, a: Read, b: Read) -> Paired:
+    def _filled_pairs(self, a: Read, b: Read) -> Terms:
         """The factors of sums of products; where a row has ended, one factor is 0."""
         if len(a.index) == 1 or (a.index >= 0).all():  # one row has no other to be filled up to
-            return Paired(a, b)
+            return Terms([a, b])
         indices, is_there = filled([a, b])
         reads = [Read(read.array, index) for read, index in zip((a, b), indices, strict=True)]
         if zeros := {
@@ -168,7 +162,7 @@ class _Lowering:
         else:
             cheaper = int(a.array.batched and not b.array.batched)
             reads[cheaper] = self._masked(reads[cheaper], is_there, MUL, (0.0, 1.0))
-        return Paired(*reads)
+        return Terms(reads)
 
     def _masked(self, read: Read, is_there: Any, rule: Rule, numbers: tuple[float, float]) -> Read:
         """The different rows as an array of their own: its elements are combined with one of two numbers."""
@@ -177,9 +171,9 @@ class _Lowering:
         elements, mask = Read(read.array, rows.ravel() % size), self._mask((rows < size).ravel(), numbers)
         array = Tensor(-len(self.arrays), rule, (), rows.size, read.array.batched, read.array.differentiable)
         if rule is SUM:
-            array.operation = Total([Terms(Read(r.array, r.index[:, None])) for r in (elements, mask)])
+            array.operation = sum_of([Terms([Read(r.array, r.index[:, None])]) for r in (elements, mask)])
         else:
-            array.operation = Elementwise([elements, mask])
+            array.operation = Computation("rule", [elements, mask])
         self.arrays.append(array)
         self._filled_up.add(array)
         return Read(array, np.arange(rows.size).reshape(rows.shape)[which])
@@ -210,25 +204,25 @@ class _Lowering:
             return self._take(array, rows)
         if array.rule in REDUCTIONS and len({*groups} - {-1}) == 1:
             elements = self._filled(self._read(rows), np.inf if array.rule is MIN else -np.inf)
-            return self._ordered(array, Reduction(elements))
+            return self._ordered(array, Computation("reduction", [elements]))
         if array.rule is MUL and len(rows) > 1:  # its operands may stand in either order
             rows = np.where(self.numbers[rows[:, :1]] == groups[0], rows, rows[:, ::-1])
         places = self.position[rows].T
         operands = [Read(self._by_number[own], index) for own, index in zip(groups, places, strict=True)]
         if array.rule is EXP and (softmax := _softmax(operands[0])) is not None:
             array.operation, array.zeros, places = softmax
-            array.shape = array.operation.operand.index.shape
+            array.shape = array.operation.operands[0].index.shape
             return places
         if self._stays_finite(array.rule, operands) and (shared := _on_the_same_places(operands)) is not None:
             operands, array.shape, places = shared
-            array.operation = Elementwise(operands)
+            array.operation = Computation("rule", operands)
             return places
-        return self._ordered(array, Elementwise(operands))
+        return self._ordered(array, Computation("rule", operands))
 
-    def _ordered(self, array: Tensor, operation: Any) -> Any:
+    def _ordered(self, array: Tensor, operation: Computation) -> Any:
         """Set an operation; its members stand in the order in which they are read."""
-        places = _places_of(reads_of(operation))
-        array.operation = _placed(operation, places)
+        places = _places_of(operation.reads)
+        array.operation = operation.moved(_mover(places))
         return places
 
     def _stays_finite(self, rule: Any, operands: list[Read]) -> bool:
@@ -247,28 +241,49 @@ class _Lowering:
             if len(rows) == len(tables) * len(indices) and _is_permutation(places):
                 self._shape_parameter(options.array, tables)
                 array.shape = (len(indices), len(tables)) if len(indices) > 1 else (len(tables),)
-                array.operation = Take(Read(index.array, indices), Read(options.array, tables), grid=True)
+                options = Read(options.array, np.broadcast_to(tables, (len(indices), *tables.shape)))
+                rows = np.broadcast_to(indices[:, None], (len(indices), len(tables)))
+                array.operation = Computation("take", [Read(index.array, rows), options])
                 return places
-        array.operation = Take(index, options, grid=False)
+        array.operation = Computation("take", [index, options])
         return None
 
     def _total(self, array: Tensor, left: Any, right: Any, groups: list[int], others: list[int]) -> Any:
         """The parts of a sum, one for each kind of term. The largest product decides the order of the members."""
         parts = self._parts(left, right, groups, others)
-        largest_first = sorted(
-            (part for part in parts if isinstance(part, Paired)), key=lambda part: -part.a.index.size
-        )
+        pairs = [part for part in parts if len(part.factors) == 2 and not self.plain]
         places: Any = None
-        for pairs in [] if self.plain else largest_first:
-            product = self._product(pairs)
-            if product:
-                parts[parts.index(pairs)] = product
-                if places is None and (math.prod(product_shape(product)) == len(left) or len(parts) == 1):
-                    places, array.shape = product.pick, product_shape(product)
-        if places is None and len(left) > 1 and not any(isinstance(part, Product) for part in parts):
-            places = _places_of([read for part in parts for read in reads_of(part)])
-        array.operation = Total([_placed(part, places, array.shape) for part in parts])
+        whole: list[Terms] = []  # products whose elements are the members in their order, or more
+        for part in sorted(pairs, key=lambda part: -part.factors[0].index.size):
+            if (grid := self._product(part)) is None:
+                continue
+            product, shape, key = grid
+            parts[parts.index(part)] = product
+            if math.prod(shape) > len(left) and len(parts) > 1:
+                product.factors, product.heads = [self._picked(product, shape, key)], 0
+                continue
+            if places is None:
+                places, array.shape = key, shape
+            if np.array_equal(places, key):
+                whole.append(product)
+            else:
+                product.factors = [Read(r.array, r.index.reshape(len(left), -1)[key]) for r in product.factors]
+        if places is None and len(left) > 1:
+            places = _places_of([read for part in parts for read in reversed(part.factors)])
+        move = _mover(places)
+        for part in parts:
+            part.factors = part.factors if part in whole else list(map(move, part.factors))
+        array.operation = sum_of(parts)
         return places
+
+    def _picked(self, product: Terms, shape: tuple[int, ...], key: Indices) -> Read:
+        """Elements of a product of matrices, which is an array of its own."""
+        of = [read.array for read in product.factors]
+        batched, differentiable = any(a.batched for a in of), any(a.differentiable for a in of)
+        whole = Tensor(-len(self.arrays), SUM, (), math.prod(shape), batched, differentiable, shape)
+        whole.operation = sum_of([Terms(product.factors, product.heads)])
+        self.arrays.append(whole)
+        return Read(whole, key[:, None])
 
     def _parts(self, left: Any, right: Any, groups: list[int], others: list[int]) -> list[Any]:
         """The terms of all members, in parts of one kind: the group of a term, or the two groups of a product."""
@@ -303,18 +318,17 @@ class _Lowering:
         if right.flat[0] >= 0 or right.max() >= 0:
             return self._filled_pairs(a, self._read(right))
         if len(a.index) == 1 or (a.index >= 0).all():
-            return Terms(a)
+            return Terms([a])
         if a.array.source == CONSTANT:
-            return Terms(self._constants(np.where(a.index >= 0, a.array.places[a.index], 0.0)))
+            return Terms([self._constants(np.where(a.index >= 0, a.array.places[a.index], 0.0))])
         (index,), is_there = filled([a])
-        return Paired(Read(a.array, index), self._mask(is_there, (0.0, 1.0)))
+        return Terms([Read(a.array, index), self._mask(is_there, (0.0, 1.0))])
 
-    def _product(self, pairs: Paired) -> Product | None:
-        """A sum of products as a matrix product, where every member picks an element; None if it is not one."""
-        n_terms = pairs.a.index.shape[1]
-        if n_terms == 1 and len(pairs.a.index) == 1:
+    def _product(self, pairs: Terms) -> Grid | None:
+        """A sum of products as a matrix product; None if it is not one."""
+        a, b = pairs.factors
+        if a.index.size == 1:
             return None
-        a, b = pairs.a, pairs.b
         if a.array.batched and not b.array.batched:
             a, b = b, a
         for keys in ((b.index, a.index), (a.index, b.index)):
@@ -327,7 +341,7 @@ class _Lowering:
                 return grid
         return None
 
-    def _grid(self, a: Read, b: Read) -> Product | None:
+    def _grid(self, a: Read, b: Read) -> Grid | None:
         """The product of the different rows of a and of b, if the members are one of three things.
 
         1. The whole grid of pairs. 2. Grids of equal size that have no row in common: the heads. 3. So many pairs
@@ -344,8 +358,7 @@ class _Lowering:
                 return None
             self._shape_parameter(a.array, rows_a)
             self._shape_parameter(b.array, rows_b)
-            rows_a, rows_b = (rows[0] if len(rows) == 1 else rows for rows in (rows_a, rows_b))
-            return Product(Read(a.array, rows_a), Read(b.array, rows_b), key)
+            return _crossed(Read(a.array, rows_a), Read(b.array, rows_b), key)
         if n_terms == 1:
             return None
         heads = _components(which_a, which_b, n_a, n_b)
@@ -358,9 +371,9 @@ class _Lowering:
             per_a, per_b = in_a.shape[1], in_b.shape[1]
             key = (place_a // per_a * per_b + place_b % per_b) * per_a + place_a % per_a
             if n >= WORTH * len(in_a) * per_a * per_b and len(np.unique(key)) == n:
-                return Product(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]), key)
+                return _crossed(Read(a.array, rows_a[in_a]), Read(b.array, rows_b[in_b]), key)
         if n >= WORTH * n_a * n_b and len(np.unique(which_b * n_a + which_a)) == n and 1 not in (n_a, n_b):
-            return Product(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a)
+            return _crossed(Read(a.array, rows_a), Read(b.array, rows_b), which_b * n_a + which_a)
         return None
 
     def _shape_parameter(self, array: Tensor, rows: Indices) -> None:
@@ -390,14 +403,22 @@ def _is_permutation(key: Indices) -> bool:
     return bool((np.sort(key) == np.arange(len(key))).all())
 
 
-def _placed(part: Any, places: Any, shape: tuple[int, ...] = ()) -> Any:
-    """An operation, or a part of a sum, whose members stand at these places of an array of this shape."""
-    order = slice(None) if places is None else np.argsort(places)
-    if isinstance(part, Product):
-        pick = part.pick[order]
-        is_whole = places is part.pick or (product_shape(part) == shape and (np.diff(pick) == 1).all())
-        return Product(part.a, part.b, None if is_whole else pick)
-    return part if places is None else with_reads(part, lambda read: Read(read.array, read.index[order]))
+def _mover(places: Any) -> Callable[[Read], Read]:
+    """What changes a read of all members, which are to stand at these places."""
+    order = None if places is None else np.argsort(places)
+    return lambda read: read if order is None else Read(read.array, read.index[order])
+
+
+def _crossed(a: Read, b: Read, key: Indices) -> Grid:
+    """All rows of b times all rows of a, of each head. A single one has no axis."""
+    of_a, of_b = a.index[..., None, :, :], b.index[..., :, None, :]
+    *every, n_terms = np.broadcast_shapes(of_a.shape, of_b.shape)
+    shape = tuple(n for n in every if n > 1)
+    a, b = (
+        Read(read.array, np.broadcast_to(index, (*every, n_terms)).reshape(*(shape or (1,)), n_terms))
+        for read, index in ((a, of_a), (b, of_b))
+    )
+    return Terms([b, a] if shape else [a, b], every[0] if len(every) > 2 else 1), shape, key
 
 
 def _on_the_same_places(reads: list[Read]) -> tuple[list[Read], tuple[int, ...], Indices] | None:
@@ -441,27 +462,28 @@ def _components(which_a: Indices, which_b: Indices, n_a: int, n_b: int) -> tuple
     return in_a, in_b
 
 
-def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
+def _softmax(exponents: Read) -> tuple[Computation, Any, Indices] | None:
     """exp(z - logsumexp(row)) for all z of all rows as one operation, None for another exp.
 
     Also which elements are 0, since their row has ended, and the place of every member.
     """
-    differences = exponents.array.operation
-    if exponents.array.rule is not SUB or not isinstance(differences, Elementwise):
+    if exponents.array.rule is not SUB:
         return None
-    z, logs = differences.operands
-    if logs.array.rule is not LOGSUMEXP or not isinstance(logs.array.operation, Reduction):
+    z, logs = exponents.array.reads
+    if logs.array.rule is not LOGSUMEXP or logs.array.kind != "reduction":
         return None
-    elements = logs.array.operation.operand
+    (elements,) = logs.array.reads
     rows, row = np.unique(logs.index[exponents.index], return_inverse=True)
     index = source = elements.index[rows]
     is_there = np.ones(index.shape, bool)
     if elements.array is not z.array:
-        match elements.array.operation:
-            case Total([Terms(read), Terms(mask)]) if read.array is z.array and mask.array.is_mask:
-                source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
-            case _:
-                return None
+        parts = elements.array.operation.parts if elements.array.kind == "sum" else []
+        if [len(part.factors) for part in parts] != [1, 1]:
+            return None
+        read, mask = elements.array.reads
+        if read.array is not z.array or not mask.array.is_mask:
+            return None
+        source, is_there = read.index[index, 0], mask.array.places[mask.index[index, 0]] == 0.0
     # Each element of each row as one number: find those that the members read.
     numbers = np.where(is_there, source + np.arange(len(rows))[:, None] * z.array.size, -1).ravel()
     wanted = z.index[exponents.index] + row.ravel() * z.array.size
@@ -469,4 +491,5 @@ def _softmax(exponents: Read) -> tuple[Softmax, Any, Indices] | None:
     places = order[np.searchsorted(numbers[order], wanted).clip(max=len(order) - 1)]
     if len(wanted) != is_there.sum() or (numbers[places] != wanted).any() or len({*places}) < len(wanted):
         return None
-    return Softmax(Read(elements.array, index)), None if is_there.all() else ~is_there.ravel(), places
+    zeros = None if is_there.all() else ~is_there.ravel()
+    return Computation("softmax", [Read(elements.array, index)]), zeros, places

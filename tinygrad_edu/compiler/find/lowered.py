@@ -24,7 +24,7 @@ class Tensor:
     has_holes       are there elements that stand for no node?
     is_mask         is it of constants that fill up short rows?
     zeros           which elements are 0 whatever the example, if some are
-    text            what a reader calls it, if that is not its name: `A1[t]` for a row
+    stages          in how many stages of a loop it is computed, None outside of loops
     """
 
     number: int
@@ -40,7 +40,17 @@ class Tensor:
     has_holes: bool = False
     is_mask: bool = False
     zeros: Any = None
-    text: str = ""
+    stages: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of its operation; "" for a leaf."""
+        return self.operation.kind if self.operation else ""
+
+    @property
+    def reads(self) -> list["Read"]:
+        """All that its operation reads."""
+        return self.operation.reads if self.operation else []
 
     def __repr__(self) -> str:
         return f"<{self.name or self.number} {self.shape}>"
@@ -48,77 +58,72 @@ class Tensor:
 
 @dataclass(eq=False)
 class Read:
-    """Elements of an array, by their positions."""
+    """Elements of an array, by their positions. Those of an array with stages are counted stage after stage.
+
+    Two fields are for what a stage of a loop reads.
+
+    back   of an array of the same loop: as it was so many stages before. None for an array outside
+    every  the positions at each stage, an axis more in front. None if they are the same at all stages
+    """
 
     array: Tensor
     index: Indices
+    back: int | None = None
+    every: Indices | None = None
 
-
-@dataclass(eq=False)
-class Elementwise:
-    """out[n] = rule(operand[index[n]], ...)."""
-
-    operands: list[Read]
-
-
-@dataclass(eq=False)
-class Reduction:
-    """out[n] = rule(operand[index[n, 0]], operand[index[n, 1]], ...)."""
-
-    operand: Read
-
-
-@dataclass(eq=False)
-class Softmax:
-    """out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = operand[index[n]]."""
-
-    operand: Read
-
-
-@dataclass(eq=False)
-class Take:
-    """out[n] = options[n, index[n]]. With `grid`, out[i, j] = options[j, index[i]]: rows of a table."""
-
-    index: Read
-    options: Read
-    grid: bool
-
-
-@dataclass(eq=False)
-class Product:
-    """Rows of a times rows of b: out[j, i] = a[i] . b[j]. Either may be a single row.
-
-    Usually a is the weights and b is batched: out = b @ a.T, as in Z = X @ W.T.
-
-    The indices of a and b have the shape (rows, terms), (terms,) for a single row, or (heads, rows, terms) where
-    each head is a separate product. `pick` are the elements of the product that are used, None for all in order.
-    """
-
-    a: Read
-    b: Read
-    pick: Any = None
-
-
-@dataclass(eq=False)
-class Paired:
-    """out[n] = a[ia[n]] . b[ib[n]]: products that are not a grid."""
-
-    a: Read
-    b: Read
+    def of(self, array: Tensor, shift: int = 0) -> "Read":
+        """The same elements of another array, so many positions further."""
+        every = self.every if self.every is None else self.every + shift
+        return Read(array, self.index + shift if shift else self.index, self.back, every)
 
 
 @dataclass(eq=False)
 class Terms:
-    """out[n] = operand[index[n, 0]] + operand[index[n, 1]] + ..."""
+    """out[n] = a[ia[n, 0]] + a[ia[n, 1]] + ..., or with two factors, out[n] = a[ia[n]] . b[ib[n]].
 
-    operand: Read
+    If n goes over a grid, all rows of one factor times all rows of the other, this is a product of matrices, as
+    Z = X @ W.T. `heads` says how many of them lie side by side; 0 for any other sum.
+    """
+
+    factors: list[Read]
+    heads: int = 0
+
+    @property
+    def is_matrix_product(self) -> bool:
+        """Is it more than the product of two vectors?"""
+        index = self.factors[0].index
+        return self.heads > 0 and index.size > index.shape[-1]
 
 
 @dataclass(eq=False)
-class Total:
-    """The sum of its parts."""
+class Computation:
+    """How an array is computed, of one of these kinds.
 
-    parts: list[Product | Paired | Terms]
+    rule       out[n] = rule(a[ia[n]], b[ib[n]], ...)
+    reduction  out[n] = rule(a[ia[n, 0]], a[ia[n, 1]], ...)
+    softmax    out[n, i] = e^z[n, i] / (e^z[n, 0] + e^z[n, 1] + ...) where z[n] = a[ia[n]]
+    take       out[n] = b[ib[n, a[ia[n]]]]: a is the index, b the options
+    sum        the sum of its parts
+    """
+
+    kind: str
+    operands: list[Read]
+    parts: list[Terms] = field(default_factory=list)
+
+    @property
+    def reads(self) -> list[Read]:
+        """All that it reads, in order."""
+        return self.operands or [read for part in self.parts for read in part.factors]
+
+    def moved(self, new: Callable[[Read], Read]) -> "Computation":
+        """The operation with new(read) in place of every read."""
+        parts = [Terms(list(map(new, part.factors)), part.heads) for part in self.parts]
+        return Computation(self.kind, list(map(new, self.operands)), parts)
+
+
+def sum_of(parts: list[Terms]) -> Computation:
+    """The sum of these parts, matrix products first."""
+    return Computation("sum", [], sorted(parts, key=lambda x: (not x.is_matrix_product, len(x.factors) == 1)))
 
 
 @dataclass
@@ -138,110 +143,41 @@ class Lowered:
     @property
     def n_products(self) -> int:
         """How many matrix products it has."""
-        totals = [array.operation for array in every_array(self) if isinstance(array.operation, Total)]
-        return sum(is_matrix_product(part) for total in totals for part in total.parts)
-
-
-def is_matrix_product(part: Any) -> bool:
-    """Is it more than the product of two vectors?"""
-    return isinstance(part, Product) and max(part.a.index.ndim, part.b.index.ndim) > 1
-
-
-def reads_of(operation: Any) -> list[Read]:
-    """All that an operation reads, in order; nothing for a leaf."""
-    match operation:
-        case Elementwise():
-            return list(operation.operands)
-        case Reduction() | Terms() | Softmax():
-            return [operation.operand]
-        case Take():
-            return [operation.index, operation.options]
-        case Product() | Paired():
-            return [operation.b, operation.a]  # the source multiplies rows of b by rows of a
-        case Total():
-            return [read for part in in_order(operation.parts) for read in reads_of(part)]
-    return []
-
-
-def in_order(parts: list[Any]) -> list[Any]:
-    """The parts of a sum in the order of the source: matrix products first."""
-    return sorted(parts, key=lambda part: (not is_matrix_product(part), isinstance(part, Terms)))
-
-
-def product_shape(part: Product) -> tuple[int, ...]:
-    """The shape of a matrix product: (heads, rows of b, rows of a). A single row has no axis."""
-    return (*part.a.index.shape[:-2], *part.b.index.shape[-2:-1], *part.a.index.shape[-2:-1])
+        sums = [array.operation for array in every_array(self) if array.kind == "sum"]
+        return sum(part.is_matrix_product for total in sums for part in total.parts)
 
 
 @dataclass(eq=False)
 class Scan:
     """The operation of an array that stands for a whole loop, `for t in range(length)`.
 
-    stage    the arrays of one stage, in order. Their operations read each other, arrays outside of the loop that
-             are the same at every stage, and the leaves below
-    earlier  leaf -> (array, distance): an array of the stage as it was `distance` stages before
-    windows  leaf -> elements of an array outside: index[t] at stage t. The index is (length, *shape of the leaf)
+    stage    the arrays of one stage, in order. They read each other, and arrays outside of the loop
     initial  array of the stage -> what stands for it in the stages before the first one, the last of them last
     """
 
     length: int
     stage: list[Tensor]
-    earlier: dict[Tensor, tuple[Tensor, int]] = field(default_factory=dict)
-    windows: dict[Tensor, Read] = field(default_factory=dict)
     initial: dict[Tensor, list[Read]] = field(default_factory=dict)
+    kind: str = "loop"
 
-    def original(self, read: Read) -> Read:
-        """A read of a window as a read of the array outside, at all stages. Any other read as it is."""
-        if read.array not in self.windows:
-            return read
-        window = self.windows[read.array]
-        return Read(window.array, window.index.reshape(self.length, -1)[:, read.index])
-
+    @property
     def reads(self) -> list[Read]:
         """All that the loop reads, of itself as well."""
-        stage = [read for array in self.stage for read in reads_of(array.operation)]
-        return [*stage, *self.windows.values(), *itertools.chain(*self.initial.values())]
+        return [*(read for array in self.stage for read in array.reads), *itertools.chain(*self.initial.values())]
 
     def move(self, moved: Callable[[Read], Read]) -> None:
         """Read moved(read) in place of every read."""
         for array in self.stage:
-            array.operation = with_reads(array.operation, moved)
-        self.windows = {leaf: moved(read) for leaf, read in self.windows.items()}
+            array.operation = array.operation.moved(moved)
         self.initial = {array: list(map(moved, reads)) for array, reads in self.initial.items()}
-
-
-@dataclass(eq=False)
-class Result:
-    """What is read of a loop: an array of its stage, at stage t, or at all stages, stacked, if t is None."""
-
-    loop: Scan
-    array: Tensor
-    t: int | None
 
 
 def every_array(lowered: Lowered) -> Iterator[Tensor]:
     """The arrays of a program, those of the stages of its loops among them."""
     for array in lowered.arrays:
         yield array
-        if isinstance(array.operation, Scan):
+        if array.kind == "loop":
             yield from array.operation.stage
-
-
-def with_reads(x: Any, new: Callable[[Read], Read]) -> Any:
-    """An operation, or a part of one, with new(read) in place of every read."""
-    match x:
-        case Read():
-            return new(x)
-        case list():
-            return [with_reads(part, new) for part in x]
-        case Elementwise() | Reduction() | Softmax() | Take() | Total() | Product() | Paired() | Terms():
-            return type(x)(*[with_reads(getattr(x, name), new) for name in x.__dataclass_fields__])
-    return x
-
-
-def all_reads(array: Tensor) -> list[Read]:
-    """All that an array reads; of a loop, all that its stages read."""
-    return array.operation.reads() if isinstance(array.operation, Scan) else reads_of(array.operation)
 
 
 # --- Shapes ---------------------------------------------------------------------------------------------------
@@ -249,41 +185,34 @@ def all_reads(array: Tensor) -> list[Read]:
 
 def shape_of(array: Tensor) -> tuple[int, ...]:
     """The shape of an array that is no matrix product: the shape of an array that it is computed from."""
-    if isinstance(array.operation, Softmax):
-        n, columns = array.operation.operand.index.shape
-        return *_shape(n, [(array.operation.operand, columns)]), columns
-    return _shape(array.size, _reads(array.operation))
+    match array.operation:
+        case Computation("softmax", [read]):
+            n, columns = read.index.shape
+            return *_shape(n, [read]), columns
+        case Computation("rule" | "reduction", reads):
+            return _shape(array.size, reads)
+        case Computation("sum", _, parts):
+            first_terms = sorted(parts, key=lambda part: len(part.factors))
+            return _shape(array.size, [read for part in first_terms for read in part.factors])
+    return (array.size,)
 
 
-def _shape(n: int, reads: list[tuple[Read, int]]) -> tuple[int, ...]:
+def _shape(n: int, reads: list[Read]) -> tuple[int, ...]:
     """The shape of n elements that are computed from these."""
-    for read, per_member in reads:
-        wanted = read.index.ravel()
+    for read in reads:
+        wanted, per_member = read.index.ravel(), read.index.size // n
         if wanted.size == read.array.size and (wanted == np.arange(wanted.size)).all():
             if per_member == 1:
                 return read.array.shape if read.array.size > 1 else (n,)
             if read.array.shape[-1:] == (per_member,):
                 return read.array.shape[:-1]
-    for read, per_member in reads:
+    for read in reads:
+        per_member = read.index.size // n
         first = read.index.reshape(n, per_member)[:, 0]
         (digits,) = digits_of_axes(first) or [[]]
         if len(digits) > 1 and (per_member == 1 or all(step for _, step in digits)):
             return tuple(size for size, _ in digits)
     return (n,)
-
-
-def _reads(operation: Any) -> list[tuple[Read, int]]:
-    """What an operation reads, with the number of elements that it reads for each of its own."""
-    match operation:
-        case Elementwise():
-            return [(operand, 1) for operand in operation.operands]
-        case Reduction():
-            return [(operation.operand, operation.operand.index.shape[1])]
-        case Total():
-            terms = [part.operand for part in operation.parts if isinstance(part, Terms)]
-            paired = [read for part in operation.parts if isinstance(part, Paired) for read in (part.a, part.b)]
-            return [(read, read.index.shape[1]) for read in terms + paired]
-    return []
 
 
 def distinct_rows(index: Indices) -> tuple[Indices, Indices]:

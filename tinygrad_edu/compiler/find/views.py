@@ -50,11 +50,3 @@ def number_systems(source: tuple[int, ...], n: int, steps: Sequence[int]) -> Ite
 def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
     """The strides of an array of this shape that is stored row by row, without gaps."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
-def strides_of(places: Indices) -> tuple[int, ...] | None:
-    """The strides of an array with these places in a vector, None if they are not regular."""
-    digits = digits_of_axes(places)
-    if digits is None or any(len(own) > 1 or own[0][1] <= 0 for own in digits if own):
-        return None
-    return tuple(own[0][1] if own else step for own, step in zip(digits, dense_strides(places.shape), strict=True))

@@ -35,20 +35,24 @@ class Reads:
         self._whole = set[Slot]()
 
     def job(
-        self, old: Tensor, index: Indices, slots: tuple[Slot, ...] | None = None, no_split: tuple[Slot, ...] = ()
+        self,
+        read: Read,
+        shape: tuple[int, ...],
+        slots: tuple[Slot, ...] | None = None,
+        no_split: tuple[Slot, ...] = (),
     ) -> int:
-        """Announce that these elements are read, over these slots."""
+        """Announce that these elements, in this shape, are read over these slots."""
         slots = tuple(range(len(self.shape))) if slots is None else slots
-        for slot, size in zip(slots, index.shape, strict=True):
+        array, row, index, has_t = self.front.resolved(read, shape)
+        for slot, size in zip(slots, index.shape[has_t:], strict=True):
             self.sizes.setdefault(slot, size)
         self._whole |= {*no_split}
-        array, row, index, has_t = self.front.resolved(old, index)
         self.jobs.append((array, row, index, ("t", *slots) if has_t else slots))
         return len(self.jobs) - 1
 
     def read(self, read: Read) -> Any:
         """The only read of a statement, an element for each of the result."""
-        return self.element(self.job(read.array, read.index.reshape(self.shape)))
+        return self.element(self.job(read, self.shape))
 
     @property
     def axes(self) -> dict[Slot, list[Axis]]:
@@ -57,7 +61,7 @@ class Reads:
             cuts = {slot: {size} for slot, size in self.sizes.items()}
             for array, row, index, slots in self.jobs:
                 digits = digits_of_axes(index) if isinstance(array, Array) and index.size > 1 else None
-                if digits and (isinstance(row, int) or _is_placed(array.dims, int(index.flat[0]), digits)):
+                if digits and (_is_of_stages(array, row, index) or _is_placed(array, int(index.flat[0]), digits)):
                     self._cut(cuts, slots, digits)
             self._axes = {}
             for slot, own in cuts.items():
@@ -97,13 +101,7 @@ class Reads:
         """What a job reads, as an expression."""
         array, row, index, slots = self.jobs[number]
         axes = [axis for slot in slots for axis in self.axes[slot]]
-        index = index.reshape([axis.size for axis in axes])
-        if index.size > 1:
-            kept = [d for d in range(index.ndim) if (index.take([0], d) != index).any()]
-            index = index[tuple(slice(None) if d in kept else 0 for d in range(index.ndim))]
-            axes = [axes[d] for d in kept]
-        else:
-            index, axes = index.reshape(()), []
+        index, axes = varying(index.reshape([axis.size for axis in axes]), axes)
         if isinstance(array, Tensor):
             return self._constant(array, index, axes)
         if isinstance(row, int):  # the stages after this one are among the positions
@@ -144,13 +142,10 @@ class Reads:
 
     # --- Sums --------------------------------------------------------------------------------------------------
 
-    def summed(self, *factors: tuple[Read, Sequence[int]]) -> Any:
-        """What makes the sum of the products of elements of these, each over some axes of the result."""
-        k = f"k{len(self.jobs)}"
-        jobs = [
-            self.job(read.array, read.index.reshape(*(self.shape[slot] for slot in slots), -1), (*slots, k))
-            for read, slots in factors
-        ]
+    def summed(self, factors: Sequence[Read]) -> Any:
+        """What makes the sum of the products of elements of these."""
+        slots = (*range(len(self.shape)), k := f"k{len(self.jobs)}")
+        jobs = [self.job(read, (*self.shape, -1), slots) for read in factors]
         return lambda: self._sum(jobs, k)
 
     def _sum(self, jobs: list[int], k: Slot) -> Any:
@@ -163,8 +158,20 @@ class Reads:
         return self.front.book.reduce("sum", over, body)
 
 
-def _is_placed(dims: tuple[int, ...], base: int, per_axis: list[list[tuple[int, int]]]) -> bool:
+def varying(index: Indices, axes: list[Axis]) -> tuple[Indices, list[Axis]]:
+    """Positions along those of their axes along which they differ."""
+    kept = [d for d in range(index.ndim) if (index.take([0], d) != index).any()] if index.size > 1 else []
+    return index[tuple(slice(None) if d in kept else 0 for d in range(index.ndim))], [axes[d] for d in kept]
+
+
+def _is_of_stages(array: Array, row: Any, index: Indices) -> bool:
+    """Are these elements of several stages?"""
+    return isinstance(row, int) and bool(np.ptp(index // array.size))
+
+
+def _is_placed(array: Array, base: int, per_axis: list[list[tuple[int, int]]]) -> bool:
     """Has each digit a dimension of its own? Windows that overlap have not."""
+    base, dims = base % array.size, array.dims
     digits = [digit for own in per_axis for digit in own if digit[1]]
     steps, axes = [step for _, step in digits], [Axis(size) for size, _ in digits]
     systems = number_systems(dims, math.prod(dims), steps) if steps else [dims]

@@ -1,32 +1,19 @@
 """Front: the program of lowered arrays. Integers, which say what is read, become axes: see `axes.py`."""
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import add
 from typing import Any
 
-import numpy as np
-
 from ..find.group import REDUCTIONS
 from ..find.lowered import (
     CONSTANT,
-    Elementwise,
+    Computation,
     Lowered,
-    Paired,
-    Product,
     Read,
-    Reduction,
-    Result,
     Scan,
-    Softmax,
-    Take,
     Tensor,
-    Terms,
-    Total,
-    in_order,
-    product_shape,
 )
 from ..find.normalise import LOGSUMEXP
 from ..find.views import Indices
@@ -49,19 +36,14 @@ class Front:
         self.arrays: dict[Tensor, Array] = {}
         self._constants: dict[Any, Array] = {}
         self._copies: dict[Array, Array] = {}  # stages -> the same with the batch in front
-        self._loop: Scan | None = None
-        self.t: Axis | None = None
-        self._rows: dict[Tensor, int] = {}  # of the arrays of its stages: the rows before that of the first stage
+        self.t: Any = None  # the axis of the loop that is made
+        self._rows: dict[Tensor, int] = {}  # of arrays with stages: the rows before that of the first one
         self._outside = self.items
         self._n_parts = 0
-        outputs = {array for array, _ in lowered.outputs}
         for old in lowered.arrays:
             match old.operation:
                 case Scan() as loop:
                     self._roll(loop)
-                case Result():
-                    if old in outputs:  # a state of a loop, as an array of its own
-                        self._define(old, Elementwise([Read(old, np.arange(old.size).reshape(old.shape))]))
                 case None:
                     if old.source != CONSTANT:
                         of_leaf = old.differentiable, old.source, old.places
@@ -75,7 +57,8 @@ class Front:
 
     def _roll(self, loop: Scan) -> None:
         for old in loop.stage:
-            n = len(loop.initial.get(old, ())) + loop.length
+            self._rows[old] = len(loop.initial.get(old, ()))
+            n = self._rows[old] + loop.length
             self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable, stages=n)
         for old, reads in loop.initial.items():
             array = self.arrays[old]
@@ -83,35 +66,24 @@ class Front:
                 statement = Reads(self, old.shape)
                 value = statement.read(read)
                 self._write(statement, array, (row, None, 1), value)
-        self._loop, self.t, body = loop, Axis(loop.length), list[Any]()
-        self._rows = {old: len(loop.initial.get(old, ())) for old in loop.stage}
-        self.items = body
+        self.t, self.items = Axis(loop.length), (body := list[Any]())
         for old in loop.stage:
             self._define(old)
         self.items = self._outside
         self.items.append(Loop(self.t, body))
-        self._loop = self.t = None
+        self.t = None
 
-    def resolved(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices, bool]:
-        """(array, row, positions in the row, do they begin with the stages of the loop?)"""
-        loop = self._loop
-        if loop is not None:
-            if old in loop.windows:
-                window = loop.windows[old]
-                of_stages = window.index.reshape(loop.length, -1)[:, index]
-                return *self._resolved_outside(window.array, of_stages), True
-            own, distance = loop.earlier.get(old, (old, 0))
-            if own in self._rows:
-                return self.arrays[own], (self._rows[own] - distance, self.t, 1), index, False
-        return *self._resolved_outside(old, index), False
+    def resolved(self, read: Read, shape: tuple[int, ...]) -> tuple[Any, Any, Indices, bool]:
+        """(array, row, positions in this shape, do they begin with the stages of the loop?)
 
-    def _resolved_outside(self, old: Tensor, index: Indices) -> tuple[Any, Any, Indices]:
-        if isinstance(old.operation, Result) and old not in self.arrays:
-            result = old.operation
-            array, first = self.arrays[result.array], len(result.loop.initial.get(result.array, ()))
-            # Without a stage, the stages are among the positions.
-            return array, first if result.t is None else (first + result.t, None, 1), index
-        return (old if old.source == CONSTANT else self.arrays[old]), None, index
+        The row is a number for an array of a loop that was before: then its stages are among the positions.
+        """
+        array: Any = read.array if read.array.source == CONSTANT else self.arrays[read.array]
+        row: Any = self._rows.get(read.array)
+        if read.every is not None:
+            return array, row, read.every.reshape(len(read.every), *shape), True
+        row = row if read.back is None else (row - read.back, self.t, 1)
+        return array, row, read.index.reshape(shape), False
 
     def copied(self, array: Array) -> Array:
         """The stages of an array with the batch in front, where they are read in no order."""
@@ -146,39 +118,38 @@ class Front:
 
     def _array(self, old: Tensor) -> tuple[Array, Any]:
         """The array of a result, and the row that a statement writes."""
-        if self._loop is not None:
+        if self.t is not None:
             return self.arrays[old], (self._rows[old], self.t, 1)
         if old not in self.arrays:
             self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable)
         return self.arrays[old], None
 
-    def _define(self, old: Tensor, operation: Any = None) -> None:
-        operation = operation or old.operation
+    def _define(self, old: Tensor) -> None:
         statement = Reads(self, old.shape)
-        match operation:
-            case Elementwise(reads) if old.rule in (LOGSUMEXP, TAKE) or (
+        match old.operation:
+            case Computation("rule", reads) if old.rule in (LOGSUMEXP, TAKE) or (
                 old.rule in REDUCTIONS and len(reads) > FEW
             ):
                 value = self._stacked(old, statement, reads)
-            case Elementwise(reads):
-                jobs = [statement.job(read.array, read.index.reshape(old.shape)) for read in reads]
+            case Computation("rule", reads):
+                jobs = [statement.job(read, old.shape) for read in reads]
                 operands = tuple(map(statement.element, jobs))
                 array, row = self._array(old)
                 if old.rule is None:
                     return self._write(statement, array, row, operands[0])
                 value = self._applied(old, statement, operands)
                 return self._write(statement, array, row, value, rule=old.rule, operands=operands)
-            case Reduction(read):
+            case Computation("reduction", [read]):
                 slots = (*range(len(old.shape)), "k")
-                body = statement.element(statement.job(read.array, read.index.reshape(*old.shape, -1), slots))
+                body = statement.element(statement.job(read, (*old.shape, -1), slots))
                 value = self.book.reduce(KINDS[str(old.rule.name)], statement.axes["k"], body)  # type: ignore[union-attr]  # it has a rule
-            case Softmax(read):
+            case Computation("softmax", [read]):
                 body = statement.read(read)
                 value = self.book.reduce("softmax", statement.axes[len(old.shape) - 1], body)
-            case Take():
-                value = self._taken(old, statement, operation)
-            case Total():
-                terms = [self._part(old, statement, part) for part in in_order(operation.parts)]
+            case Computation("take", [index, options]):
+                value = self._taken(old, statement, index, options)
+            case Computation("sum", _, parts):
+                terms = [statement.summed(part.factors) for part in parts]
                 made = [term() for term in terms]
                 while len(made) > MANY:  # an expression must not be too deep
                     made = [functools.reduce(add, made[i : i + MANY]) for i in range(0, len(made), MANY)]
@@ -193,59 +164,22 @@ class Front:
             return value
         return self.book.special("call", (rule, "forward", *operands), None)
 
-    def _part(self, old: Tensor, statement: Reads, part: Any) -> Any:
-        """What makes a part of a sum, when all axes are split."""
-        n = len(old.shape)
-        match part:
-            case Terms(read):
-                return statement.summed((read, range(n)))
-            case Paired(a, b):
-                return statement.summed((a, range(n)), (b, range(n)))
-            case Product(a, b, pick):
-                shape = product_shape(part)
-                if pick is not None or shape != old.shape:
-                    index = np.arange(math.prod(shape)) if pick is None else pick
-                    job = statement.job(self._whole_product(old, part), index.reshape(old.shape))
-                    return lambda: statement.element(job)
-                heads, rows_a, rows_b = range(a.index.ndim - 2), a.index.ndim > 1, b.index.ndim > 1
-                of_a = a, [*heads, *([n - 1] if rows_a else [])]
-                of_b = b, [*heads, *([n - 1 - rows_a] if rows_b else [])]
-                return statement.summed(*((of_b, of_a) if n else (of_a, of_b)))  # rows of b times rows of a
-
-    def _whole_product(self, old: Tensor, part: Product) -> Tensor:
-        """A product of which elements are picked, as an array of its own."""
-        shape = product_shape(part)
-        learns = self._learns(part.a, part.b)
-        batched = part.a.array.batched or part.b.array.batched
-        product = Tensor(-1, None, (), math.prod(shape), batched, learns, shape, Total([Product(part.a, part.b)]))
-        stages = None if self._loop is None else self._loop.length
-        self.arrays[product] = self.part(shape, batched, learns, stages)
-        self._rows |= {} if stages is None else {product: 0}
-        self._define(product)
-        return product
-
-    def _learns(self, *reads: Read) -> bool:
-        """Is one of these differentiable? A window is if what it shows of is."""
-        windows = self._loop.windows if self._loop else {}
-        return any(windows.get(read.array, read).array.differentiable for read in reads)
-
     def _stacked(self, old: Tensor, statement: Reads, reads: Sequence[Read]) -> Any:
         """A reduction of elements of several arrays, which are put side by side first."""
         is_take = old.rule is TAKE
         index, reads = (reads[0], reads[1:]) if is_take else (None, reads)
         n = len(reads)
         batched = any(read.array.batched for read in reads)
-        learns = self._learns(*reads)
-        stages = None if self._loop is None else self._loop.length
-        side = self.part((*old.shape, n), batched, learns, stages)
-        row = None if stages is None else (0, self.t, 1)
+        learns = any(read.array.differentiable for read in reads)
+        side = self.part((*old.shape, n), batched, learns, self.t and self.t.size)
+        row = self.t and (0, self.t, 1)
         for i, read in enumerate(reads):
             own = Reads(self, old.shape)
             value = own.read(read)
             at = (*((0, axis, 1) for axis in own.out_axes()), (i, None, 1))
             self.items.append(Stmt(Access(side, row, (*(axis.size for axis in own.out_axes()), n), at), value))
         last = Axis(n)
-        jobs = [statement.job(index.array, index.index.reshape(old.shape))] if index is not None else []
+        jobs = [statement.job(index, old.shape)] if index is not None else []
         element = [statement.element(job) for job in jobs]
         axes = [*statement.out_axes(), last]
         body = self.book.get(replace(over(side, axes, row), dims=tuple(axis.size for axis in axes)))
@@ -260,12 +194,8 @@ class Front:
         free = {*free_of(body), *free_of(index)} - {axis}
         return self.book.special("pick", (body, axis, index), free)
 
-    def _taken(self, old: Tensor, statement: Reads, take: Take) -> Any:
-        options, index = take.options, take.index
-        n = len(old.shape)
-        rows, columns = (range(n - 1), range(n - 1, n)) if take.grid else (range(n), range(n))
-        job = statement.job(index.array, index.index.reshape(old.shape[: len(rows)]), (*rows,))
-        places = options.index.reshape(*old.shape[n - len(columns) :], -1)
-        table = statement.job(options.array, places, (*columns, "v"), no_split=("v",))
+    def _taken(self, old: Tensor, statement: Reads, index: Read, options: Read) -> Any:
+        job, slots = statement.job(index, old.shape), (*range(len(old.shape)), "v")
+        table = statement.job(options, (*old.shape, -1), slots, no_split=("v",))
         (axis,) = statement.axes["v"] or [Axis(1)]
         return self.picked(statement.element(table), axis, statement.element(job))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...engine.dispatch import as_array, as_list
 from ...engine.value import Value
-from ..find.lowered import Elementwise, Lowered, Read, Scan, Take, every_array
+from ..find.lowered import Computation, Lowered, Read, every_array
 from ..find.views import Indices
 from ..trace.checks import check_sizes, not_numbers, single_number
 from ..trace.nesting import nested
@@ -84,17 +84,14 @@ class Pick:
 def picks_of(lowered: Lowered) -> list[Pick]:
     """The inputs of a program that are indices."""
     indices: list[tuple[Read, int]] = []  # indices, and the number of options
-    loop = None
     for array in every_array(lowered):
         match array.operation:
-            case Scan():
-                loop = array.operation
-            case Take(index, options):
-                indices.append((loop.original(index) if loop else index, options.index.shape[-1]))
-            case Elementwise([index, *several]) if array.rule is TAKE:
-                indices.append((loop.original(index) if loop else index, len(several)))
+            case Computation("take", [index, options]):
+                indices.append((index, options.index.shape[-1]))
+            case Computation("rule", [index, *several]) if array.rule is TAKE:
+                indices.append((index, len(several)))
     return [
-        Pick(index.array.source[1], np.unique(index.index), n)
+        Pick(index.array.source[1], np.unique(index.index if index.every is None else index.every), n)
         for index, n in indices
         if index.array.source[:1] == ("input",)
     ]

@@ -33,8 +33,6 @@ from ..backends.numpy import Emitter
 from ..find.lowered import Scan
 from ..ir.plan import Plan, plan_of
 from ..trace.checks import captured
-from ..trace.example_tracer import SIDES
-from ..trace.placeholder import Placeholder
 from ..trace.surroundings import Facts, Given, Holds
 from ..trace.tracing import Trace
 from .batches import Pick
@@ -70,7 +68,7 @@ class AnyLength:
         self._first = first
         lengths = [self.lengths(build.contract.request) for _, build in ends]
         self.sizes: list[tuple[int, int]] = [(lengths[0][i], lengths[1 + i][i]) for i in range(len(axes))]
-        self._numbers = set.intersection(*({_number(x) for x in _constants_of(traced)} for traced, _ in ends))
+        self._numbers = set.intersection(*({_number(x) for x in traced.constants()} for traced, _ in ends))
         self._facts = [
             (build.contract.request.shapes, self._kinds(traced), tuple(map(_range_of, build.contract.picks)))
             for traced, build in ends
@@ -144,7 +142,7 @@ class AnyLength:
                 traced.by_example
             )  # max of one number asks nothing
             if is_like and kinds == self._kinds(traced):
-                frozen = chain(*(captured(value, parameters) for value in _constants_of(traced)))
+                frozen = chain(*(captured(value, parameters) for value in traced.constants()))
                 contract.held = Holds(facts, [*frozen], traced.state, given.knobs)
                 contract.guards = guards and replace(guards, examples=traced.by_example)
                 other.output_shape, other.loss = traced.shape, traced.loss
@@ -153,7 +151,7 @@ class AnyLength:
 
     def _kinds(self, traced: Trace) -> Counter[Any]:
         """How often a graph has each operation, and each constant that those of both lengths have."""
-        numbers = map(_number, _constants_of(traced))
+        numbers = map(_number, traced.constants())
         kinds = Counter[Any](number if number in self._numbers else "another" for number in numbers)
         for rule, n in Counter(node.rule for node in traced.nodes if node.rule).items():
             kinds[rule.name, repr(rule.parameters)] += n
@@ -190,14 +188,6 @@ def _assumptions(build: Build) -> Any:
 def _paths(traced: Trace) -> list[Any]:
     """What the function asked its examples for, besides indices."""
     return [step for run in traced.by_example.runs for step in run.path] if traced.by_example else []
-
-
-def _constants_of(traced: Trace) -> list[Value]:
-    """The Values that a function uses, besides its inputs and parameters."""
-    operands = set[Any](traced.outputs).union(*(map(operator.attrgetter(side), traced.nodes) for side in SIDES))
-    operands.update(*[x for x in operands if x.__class__ is tuple])
-    operands -= set(traced.parameters)
-    return [x for x in operands if isinstance(x, Value) and not isinstance(x, Placeholder)]
 
 
 def _number(constant: Value) -> str:

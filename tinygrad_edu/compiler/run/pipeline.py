@@ -15,7 +15,7 @@ from ..find.flatten import SUM
 from ..find.group import groups_of
 from ..find.loops import Roller
 from ..find.lower import lower
-from ..find.lowered import PARAMETER, Lowered, Read, Tensor, Terms, Total
+from ..find.lowered import PARAMETER, Lowered, Read, Tensor, Terms, sum_of
 from ..find.normalise import Graph, normalise
 from ..find.squares import join_squares
 from ..ir.plan import lost_in_float32, plan_of
@@ -141,7 +141,7 @@ def _check_padded(lowered: Lowered, graph: Graph) -> int:
         return 0
     for array in lowered.padded:
         total = Tensor(-len(lowered.arrays), SUM, (), 1, array.batched, False)
-        total.operation = Total([Terms(Read(array, np.arange(array.size)[None, :]))])
+        total.operation = sum_of([Terms([Read(array, np.arange(array.size)[None, :])])])
         lowered.arrays.append(total)
         lowered.outputs.append((total, 0))
     return len(lowered.padded)

@@ -10,28 +10,22 @@ from ...viz.drawing import drawn
 from ...viz.picture import Arrow, Box, Kind, Picture
 from ...viz.words import columns, four_digits, visible
 from ..backends.formulas import OPERATORS
-from ..backends.text import listing
+from ..backends.text import Elements, listing
 from ..find.lowered import (
     CONSTANT,
-    Elementwise,
+    Computation,
     Lowered,
     Read,
-    Result,
     Scan,
-    Softmax,
-    Take,
     Tensor,
     Terms,
-    Total,
-    all_reads,
     every_array,
-    in_order,
-    is_matrix_product,
-    reads_of,
 )
+from ..ir.axes import access_of, varying
 from ..ir.fission import fission
 from ..ir.front import Front
 from ..ir.plan import plan_of
+from ..ir.routine import Array, Axis
 
 if TYPE_CHECKING:
     from ...viz.plain import PlainDrawing
@@ -55,8 +49,8 @@ class Groups:
         self.lowered = lowered
         self.notes: list[str] = []  # more lines below the title
         arrays = _with_leaves_where_they_are_read(list(every_array(lowered)))
-        self._arrays = [array for array in arrays if not isinstance(array.operation, Scan)]
-        loops = [array.operation for array in arrays if isinstance(array.operation, Scan)]
+        self._arrays = [array for array in arrays if array.kind != "loop"]
+        loops = [array.operation for array in arrays if array.kind == "loop"]
         self._loops: dict[Tensor, Scan] = {array: loop for loop in loops for array in loop.stage}
 
     def __len__(self) -> int:
@@ -121,11 +115,9 @@ class Groups:
         boxes += [_box(array, ids[array], array in results, self._loops.get(array)) for array in shown]
         arrows: dict[tuple[str, str], Arrow] = {}
         for array in shown:
-            windows = self._loops[array].windows if array in self._loops else {}
-            for place, other in enumerate(_read_by(array)):
-                other = windows[other].array if other in windows else other
-                if other in ids:
-                    ends = ids[other], ids[array]
+            for place, read in enumerate(array.reads):
+                if read.array in ids:
+                    ends = ids[read.array], ids[array]
                     arrows.setdefault(ends, Arrow(*ends, place))
         return Picture(tuple(boxes), tuple(arrows.values()), self.title)
 
@@ -135,7 +127,8 @@ def _with_leaves_where_they_are_read(arrays: Sequence[Tensor]) -> list[Tensor]:
     order, known = dict[Tensor, None](), set(arrays)
     for array in arrays:
         if array.operation is not None:
-            leaves = [other for other in _read_by(array) if other.operation is None and other in known]
+            read = [read.array for read in array.reads]
+            leaves = [other for other in read if other.operation is None and other in known]
             order |= dict.fromkeys([*leaves, array])
     return list(order | dict.fromkeys(arrays))
 
@@ -147,15 +140,8 @@ def _head(loop: Scan) -> str:
     return f"for t in range({loop.length}):"
 
 
-def _read_by(array: Tensor) -> list[Tensor]:
-    """The arrays that an array reads."""
-    if isinstance(array.operation, Result):
-        return [array.operation.array]
-    return [read.array for read in all_reads(array)]
-
-
 def _row(array: Tensor, times: int) -> tuple[str, str, str, str, str]:
-    names = dict.fromkeys(other.text or other.name for other in _read_by(array) if other.source != CONSTANT)
+    names = dict.fromkeys(_name(read) for read in array.reads if read.array.source != CONSTANT)
     once = ", once per call" if _is_once(array) and times == 1 else ""
     return array.name, operation_of(array) + once, _some(names, ", "), _shape(array), _stands_for(array, times)
 
@@ -163,11 +149,11 @@ def _row(array: Tensor, times: int) -> tuple[str, str, str, str, str]:
 def _box(array: Tensor, id: str, is_result: bool, loop: Scan | None) -> Box:
     is_leaf = array.operation is None
     details = [_shape(array)]
-    if is_leaf or isinstance(array.operation, Total):
+    if is_leaf or array.kind == "sum":
         details.append(_stands_for(array, loop.length if loop else 1))  # the shape of all others says it
     if _is_once(array) and not loop:
         details.append("once per call")
-    earlier = dict.fromkeys(other.name for other in _read_by(array) if loop and other in loop.earlier)
+    earlier = dict.fromkeys(_name(read) for read in array.reads if read.back)
     details += [f"reads {name}" for name in earlier]
     operation = "" if is_leaf else operation_of(array)
     scope = (_head(loop),) if loop else ()
@@ -179,8 +165,7 @@ def _kind(array: Tensor, is_result: bool) -> Kind:
         return "parameter" if array.source[:1] == ("parameter",) else "leaf"
     if is_result:
         return "result"
-    is_total = isinstance(array.operation, Total)
-    return "group" if is_total and any(map(is_matrix_product, array.operation.parts)) else "interior"
+    return "group" if any(part.is_matrix_product for part in array.operation.parts) else "interior"
 
 
 def _is_once(array: Tensor) -> bool:
@@ -212,16 +197,16 @@ def operation_of(array: Tensor) -> str:
     match array.operation:
         case None:
             return str(array.source[0])
-        case Total():
-            return _some(map(_part, in_order(array.operation.parts)), " + ")
-        case Take():
-            return "rows by index" if array.operation.grid else "choice by index"
-        case Elementwise():
-            return _elementwise(array.rule, [_operand(read) for read in array.operation.operands])
-        case Softmax():
+        case Computation("sum", _, parts):
+            return _some(map(_part, parts), " + ")
+        case Computation("take"):
+            return "choice by index"
+        case Computation("rule", [read]) if array.rule is None:
+            return _operand(read)
+        case Computation("rule", reads):
+            return _elementwise(array.rule, list(map(_operand, reads)))
+        case Computation("softmax"):
             return "softmax"
-        case Result(loop, _, t):
-            return "all stages" if t is None else "the last stage" if t == loop.length - 1 else f"stage {t}"
     return visible(array.rule.name)  # type: ignore[union-attr]  # leaves have none
 
 
@@ -236,42 +221,57 @@ def _elementwise(rule: Any, operands: list[str]) -> str:
     return name if len(operands) == 1 else f"{name}({', '.join(operands)})"
 
 
-def _part(part: Any) -> str:
+def _part(part: Terms) -> str:
     """One part of a sum."""
-    if isinstance(part, Terms):
-        is_sum = part.operand.index.shape[1] > 1
-        return f"sum of {_operand(part.operand)}" if is_sum else _operand(part.operand)
-    if not is_matrix_product(part):
-        if part.a.index.shape[-1] == 1:
-            return f"{_operand(part.b)} * {_operand(part.a)}"
-        is_square = part.a.array is part.b.array and np.array_equal(part.a.index, part.b.index)
-        return f"sum of {_operand(part.a)} ** 2" if is_square else "dot product"
-    if part.a.index.ndim > 2:
-        return f"matrix product ({len(part.a.index)} heads)"
-    return "matrix product" if part.pick is None else "part of a matrix product"
+    if part.is_matrix_product:
+        return "matrix product" if part.heads == 1 else f"matrix product ({part.heads} heads)"
+    first, *others = part.factors
+    if first.index.shape[-1] == 1:
+        return " * ".join(map(_operand, part.factors))
+    if not others:
+        return f"sum of {_operand(first)}"
+    is_square = first.array is others[0].array and np.array_equal(first.index, others[0].index)
+    return f"sum of {_operand(first)} ** 2" if is_square else "dot product"
 
 
 def _operand(read: Read) -> str:
     """The name of an array that is read, or the number of a constant."""
-    if read.array.source != CONSTANT:
-        return read.array.text or read.array.name
+    if read.array.source != CONSTANT or read.every is not None:
+        return _name(read)
     numbers = set(read.array.places[read.index].ravel().tolist())
     return four_digits(numbers.pop()) if len(numbers) == 1 else read.array.name
+
+
+def _name(read: Read) -> str:
+    """What is read: A, the stage A[t - 1] of a loop, the row A[t + 1] or the column A[:, 9 - t] of an array."""
+    array = read.array
+    if read.every is not None:
+        index, axes = varying(read.every, [Axis(size) for size in read.every.shape])
+        elements = Elements()
+        elements.t = axes[0]
+        shape = array.shape if array.stages is None else (array.stages, *array.shape)
+        access = access_of(Array(array.name, shape, False), None, index, axes)
+        is_part = access.gather is None and access.dims == shape and elements.t in access.free
+        return elements.element(access).code if is_part else array.name
+    if read.back:
+        return f"{array.name}[t - {read.back}]"
+    stages = set() if array.stages is None or read.back == 0 else {*(read.index // array.size).ravel().tolist()}
+    return f"{array.name}[{stages.pop()}]" if len(stages) == 1 else array.name
 
 
 def _stands_for(array: Tensor, times: int) -> str:
     """How many numbers, or operations on numbers: "128 numbers", "128 relu", "1,280 * and 1,280 +"."""
     size = array.size * times
-    if array.operation is None or isinstance(array.operation, Result):
+    if array.operation is None or array.rule is None:
         return _count(size, "number")
-    if isinstance(array.operation, Take):
+    if array.kind == "take":
         return f"{size:,} picked"
-    if not isinstance(array.operation, Total):
-        return f"{size:,} {visible(array.rule.symbol)}"  # type: ignore[union-attr]  # as above
+    if array.kind != "sum":
+        return f"{size:,} {visible(array.rule.symbol)}"
     products = terms = 0  # for one element
     for part in array.operation.parts:
-        terms += (n := reads_of(part)[0].index.shape[-1])
-        products += n * (not isinstance(part, Terms))
+        terms += (n := part.factors[0].index.shape[-1])
+        products += n * (len(part.factors) > 1)
     counts = [f"{n * size:,} {symbol}" for n, symbol in ((products, "*"), (terms - 1, "+")) if n]
     return " and ".join(counts)
 

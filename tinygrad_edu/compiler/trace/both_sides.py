@@ -379,13 +379,13 @@ class _Writer(ast.NodeTransformer):
 
         A name that is used on one side alone is any number on the other. All else stays there as it is.
         """
-        sides = self._assigned(node.body), self._assigned(node.orelse)
-        if sides[0] is None or sides[1] is None:
+        body, orelse = self._assigned(node.body), self._assigned(node.orelse)
+        if body is None or orelse is None:
             return None
-        own = self._own_names(node.body, sides[0]) | self._own_names(node.orelse, sides[1])
+        own = self._own_names(node.body, body) | self._own_names(node.orelse, orelse)
         triples: list[tuple[Any, ast.expr, ast.expr]] = []
         known: list[Any] = []
-        for target, a, b in _in_turn(*sides):
+        for target, a, b in _in_turn(body, orelse):
             is_own = isinstance(target, ast.Name) and target.id in own
             other: Any = ast.Constant(1.0) if is_own else _read(target)
             known += [] if is_own or (a and b) else [_read(target)]

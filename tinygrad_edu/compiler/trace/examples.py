@@ -14,7 +14,6 @@ import itertools
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from types import CodeType
 from typing import Any
 
@@ -22,12 +21,11 @@ from ...engine.graph import topological_order
 from ...engine.value import Value
 from ...engine.watch import watch
 from .both_sides import rewritten
-from .example_tracer import SIDES, ExampleTracer, Outcome
 from .lending import Place, swapped
 from .merging import Merge, Unlike
 from .placeholder import SELECT, Placeholder, TraceError
 from .surroundings import Surroundings
-from .tracing import Trace, placeholders
+from .tracing import ExampleTracer, Outcome, Trace, placeholders
 from .tracked import Tracked, put_number
 
 PATHS, BY_WHOLE = 64, 1_024  # a program knows so many; and so many that whole numbers alone decide
@@ -157,13 +155,10 @@ class Examples:
         how = self.function, self.parameters, self.names, self.shapes, self.inputs, self.with_outputs
         with swapped(self.codes):
             trace = tracer.run(*how)
-        operands = set[Any]().union(*(map(attrgetter(side), tracer.nodes) for side in SIDES))
-        operands.update(*[x for x in operands if x.__class__ is tuple])
-        plain = [x for x in operands - self.learned if isinstance(x, Value) and not isinstance(x, Placeholder)]
-        read = {x: tracer.known(x) for x in plain if isinstance(x.data, Tracked)}
+        read = {x: tracer.known(x) for x in trace.constants() if isinstance(x.data, Tracked)}
         for node in tracer.nodes if read else ():
             if not read.keys().isdisjoint(node.parents):
-                node.replace([read.get(x, x) for x in node.parents])
+                node.become(node.rule, tuple(read.get(x, x) for x in node.parents))
         trace = replace(trace, outputs=list(map(tracer.known, trace.outputs)))
         with swapped([(Place(watch, "tracer", "attribute"), tracer)]):
             self.surroundings.facts()  # numbers that the function has left somewhere become plain ones

@@ -29,25 +29,21 @@ def flat_values(result: Any) -> tuple[list[Value], Any]:
         return [result], ()
     if isinstance(result, numbers.Real):  # also a bool, and a number that is tracked
         return [Value(float(result) if isinstance(result, int | bool) else result)], ()
-    if isinstance(result, dict):
-        return _flat_fields(result)
     if not isinstance(result, Iterable) or isinstance(result, str | bytes):
         raise TypeError(
             f"The function must return a Value or a list of them, got {result!r}: is a `return` missing?"
         )
-    result = result if isinstance(result, tuple) else list(result)
-    parts = [flat_values(item) for item in result]
-    if parts and isinstance(result, tuple) and any(shape != parts[0][1] for _, shape in parts):
-        return _flat_fields(dict(enumerate(result)))
-    if not parts or any(shape != parts[0][1] or isinstance(shape, Fields) for _, shape in parts):
-        raise TypeError(f"The function must return one Value, or lists of one length, got {result!r:.100}.")
-    return [value for values, _ in parts for value in values], (len(parts), *parts[0][1])
-
-
-def _flat_fields(result: dict[Any, Any]) -> tuple[list[Value], Fields]:
-    parts = {key: flat_values(part) for key, part in result.items()}
+    result = result if isinstance(result, dict | tuple) else list(result)
+    fields = result if isinstance(result, dict) else dict(enumerate(result))
+    parts = {key: flat_values(part) for key, part in fields.items()}
+    values = [value for values, _ in parts.values() for value in values]
     shapes = Fields((key, shape) for key, (_, shape) in parts.items())
-    return [value for values, _ in parts.values() for value in values], shapes
+    first = next(iter(shapes.values()), None)
+    if isinstance(first, tuple) and fields is not result and all(shape == first for shape in shapes.values()):
+        return values, (len(parts), *first)
+    if isinstance(result, dict) or (isinstance(result, tuple) and parts):
+        return values, shapes
+    raise TypeError(f"The function must return one Value, or lists of one length, got {result!r:.100}.")
 
 
 def size_of(shape: Any) -> int:

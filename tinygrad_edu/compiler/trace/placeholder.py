@@ -98,11 +98,10 @@ class Placeholder(Value):
         left, right = (*parents, None, None)[:2] if 0 < len(parents) <= 2 else (parents, None)
         return Placeholder(rule, left, right)
 
-    def replace(self, operands: Sequence[Value]) -> None:
-        """Put others in the place of the operands."""
-        if self.rule is not None:
-            left, right = (*operands, None, None)[:2] if len(operands) <= 2 else (tuple(operands), None)
-            self._left, self._right = left, right
+    def become(self, rule: Rule, operands: tuple[Value, ...]) -> None:
+        """Be the result of a rule, of these operands."""
+        self.rule = rule
+        self._left, self._right = (*operands, None)[:2] if len(operands) <= 2 else (operands, None)
 
     # --- What is recorded -----------------------------------------------------------------------------------
 

@@ -37,9 +37,12 @@ Facts = dict[str, tuple[Place, Any]]  # by the way from the function: where, and
 
 @functools.cache
 def _is_users(module: str) -> bool:
-    """Is it neither of this package, nor of Python, nor installed?"""
+    """Is it neither of this package, nor of Python, nor installed?
+
+    `__main__` may have the file of a tool that runs the user's program.
+    """
     file = getattr(sys.modules.get(module), "__file__", None) or ""
-    return (
+    return module == "__main__" or (
         module.partition(".")[0] not in sys.stdlib_module_names
         and not file.startswith(PACKAGE)
         and "site-packages" not in file

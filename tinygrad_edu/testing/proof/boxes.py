@@ -119,7 +119,11 @@ def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[floa
     relative = min((y.relative * 2**53).upper(), (y.relative * min(y.of.mag, MAX) / own).upper())
     plain, of_input = float((y.ulps + relative + y.absolute / own).upper()), math.inf
     if plain > piece.starred_from:
-        known = [formula for formula in piece.orders[order + 1 : order + 2] if len(formula.terms) <= LONG]
+        known = [
+            formula
+            for formula in piece.orders[order + 1 : order + 2]
+            if len(formula.num) + len(formula.den) <= LONG
+        ]
         moved = values.inputs[0] * values.of(known[0]) if known else ALL
         if moved.mig > y.of.mig:
             of_input = float(((y.ulps * _ulp(y.of.mag) + error) / _ulp(moved.mig)).upper())
@@ -272,15 +276,11 @@ def _stuck(box: FloatBox) -> FloatBox | None:
 def _tested(box: FloatBox, points: Sequence[float], library: str, clock: Clock) -> FloatBox:
     """The box, without bounds if the library that computes the rule breaks them at a hard point, or time is up."""
     for x in points:
-        reason = clock.message if clock.is_over else ""
-        errors = box.bounds if reason else run(box.piece, x).bounds
-        for what, error, most in zip(("value", "slope"), errors, box.bounds, strict=True):
-            if error > most:
-                reason = (
-                    f"{library}'s functions are worse than assumed: at {x!r} the {what} is {error:.3g} ulps off"
-                )
-        if reason:
-            return replace(box, value=math.inf, slope=math.inf, reason=reason)
+        errors = run(box.piece, x).bounds
+        worse = [error for error, most in zip(errors, box.bounds, strict=True) if error > most]
+        if worse or clock.is_over:
+            reason = f"{library}'s functions are worse than assumed: at {x!r} they are {max(errors):.3g} ulps off"
+            return replace(box, value=math.inf, slope=math.inf, reason=reason if worse else clock.message)
     return box
 
 

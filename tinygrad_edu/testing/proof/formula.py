@@ -115,13 +115,33 @@ def pieces_of(rule: Rule, start: Sequence[Cell]) -> list[Piece]:
 
 
 def _run_on_formulas(piece: Piece) -> None:
-    """The formulas of a piece. Raises Split where the rule branches, Undecided where it has none."""
-    rule, piece.inputs = piece.rule, variables(piece.cell)
-    one = piece.inputs[0].lift(1)
-    piece.forward = one.lift(_ran(rule.forward, *piece.inputs))
-    shares = _ran(rule.backward, one, piece.forward, *piece.inputs)
-    piece.slopes = [share * one for share in rule.counted(shares, len(piece.inputs))]
-    _prove_linear(piece)
+    """The formulas of a piece, of which each share is upstream times the slope.
+
+    Upstream is a variable, too, and a branch on it divides its numbers. Raises Split where the rule branches,
+    Undecided where it has no formulas, Refuted or Undecided where a share is something else.
+    """
+    rule, cell, n = piece.rule, piece.cell, len(piece.cell.ends)
+    todo = [replace(cell, ends=(*cell.ends, (-math.inf, math.inf)))]
+    while todo:
+        part = todo.pop()
+        *piece.inputs, upstream = variables(part)
+        one = upstream.lift(1)
+        try:
+            piece.forward = one.lift(_ran(rule.forward, *piece.inputs))
+            ran = (_ran(rule.backward, u, piece.forward, *piece.inputs) for u in (one, upstream))
+            piece.slopes, shares = ([share * one for share in rule.counted(row, n)] for row in ran)
+            both = zip(shares, piece.slopes, strict=True)
+            known = [pair for pair in both if not all(isinstance(x, Unknown) for x in pair)]
+            apart = [share - upstream * slope for share, slope in known]
+            is_linear = all(not isinstance(a, Unknown) and a.is_zero() for a in apart)
+        except Split as split:
+            is_linear = not any(n in pair for c in split.cells for pair in (*c.above, *c.same))
+            if is_linear and split.cells[0].ends[n] == part.ends[n]:
+                raise Split(replace(c, ends=c.ends[:n]) for c in split.cells) from None
+            todo += split.cells
+        if not is_linear:
+            _refute_upstream(rule, cell, *map(float, part.ends[n]))
+            raise Undecided("a share is not proven to be upstream times the slope")
 
 
 def _ran(function: Any, *inputs: Any) -> Any:
@@ -132,29 +152,6 @@ def _ran(function: Any, *inputs: Any) -> Any:
         raise
     except Exception as error:  # whatever a function for floats raises
         raise Undecided(f"no formula: {type(error).__name__}: {error}") from None
-
-
-def _prove_linear(piece: Piece) -> None:
-    """A share is upstream times the slope: upstream is a variable, too, and a branch on it divides its numbers."""
-    rule, cell, n = piece.rule, piece.cell, len(piece.inputs)
-    todo = [replace(cell, ends=(*cell.ends, (-math.inf, math.inf)))]
-    while todo:
-        part = todo.pop()
-        *inputs, upstream = variables(part)
-        try:
-            shares = _ran(rule.backward, upstream, inputs[0].lift(rule.forward(*inputs)), *inputs)
-            pairs = zip(rule.counted(shares, n), piece.slopes, strict=True)
-            known = [pair for pair in pairs if not all(isinstance(x, Unknown) for x in pair)]
-            apart = [share * upstream.lift(1) - upstream * slope for share, slope in known]
-            is_linear = all(not isinstance(a, Unknown) and a.is_zero() for a in apart)
-        except Split as split:
-            is_linear = not any(n in pair for c in split.cells for pair in (*c.above, *c.same))
-            if is_linear and split.cells[0].ends[n] == part.ends[n]:
-                raise Split(replace(c, ends=c.ends[:n]) for c in split.cells) from None
-            todo += split.cells
-        if not is_linear:
-            _refute_upstream(rule, cell, *map(float, part.ends[n]))
-            raise Undecided("a share is not proven to be upstream times the slope")
 
 
 def _refute_upstream(rule: Rule, cell: Cell, low: float, high: float) -> None:
@@ -177,13 +174,14 @@ def _refute_upstream(rule: Rule, cell: Cell, low: float, high: float) -> None:
 
 def _compare(piece: Piece, neighbours: list[Piece]) -> None:
     """Compares the slopes of a piece with the derivatives, or, at an edge, with those of the open neighbours."""
-    found = [("identity", 0.0, "")]
+    cell, inputs = piece.cell, range(len(piece.slopes))
+    ties = [[i for i in inputs if cell.first(i) == first] for first in {cell.first(i) for i, _ in cell.same}]
+    together = [group for group in ties if not cell.is_point(group[0])]
     try:
-        if piece.cell.is_open:
-            found += [_on_open(piece, i) for i in range(len(piece.slopes))]
+        if cell.is_open:
+            found = [_on_open(piece, i) for i in inputs]
         else:
-            _check_ties(piece)
-            found += [_at_edge(piece, neighbours, i) for i in range(len(piece.slopes))]
+            found = [_at_edge(piece, neighbours, group) for group in (*together, *([i] for i in inputs))]
     except FAILURES as reason:
         piece.note = str(reason) or "a branch"
         return
@@ -200,7 +198,7 @@ def _on_open(piece: Piece, i: int) -> tuple[str, float, str]:
         return "identity", 0.0, ""
     for point in itertools.islice(points_of(piece.cell), 6):
         refute(piece.rule, point)
-    piece.apart = difference.cancelled(), derivative.cancelled()
+    piece.apart = difference, derivative
     apart = _apart(*piece.apart)
     if apart <= TOLERANCE:
         return "bounded", apart, ""
@@ -249,14 +247,17 @@ def refute(rule: Rule, point: tuple[float, ...]) -> None:
 # --- Edges: branch points, ties and closed ends ---------------------------------------------------------------
 
 
-def _at_edge(piece: Piece, neighbours: list[Piece], i: int) -> tuple[str, float, str]:
+def _at_edge(piece: Piece, neighbours: list[Piece], group: Sequence[int]) -> tuple[str, float, str]:
     """The slope for an input at an edge is the derivative where there is one, else between the slopes beside it.
 
-    Returns status, bound and note.
+    Of equal inputs that move together, it is the sum of their shares. Returns status, bound and note.
     """
-    cell, slope, touching = piece.cell, piece.slopes[i], [other for other in neighbours if other.inputs]
+    cell, i, touching = piece.cell, group[0], [other for other in neighbours if other.inputs]
+    slope = sum((piece.slopes[j] for j in group), piece.inputs[0].lift(0))
+    what = "the sum of the slopes of the equal inputs" if group[1:] else f"the slope for input {i}"
     is_tied = cell.is_point(i) or any(i in pair for pair in cell.same)  # it cannot move while the others stay
-    limits, jumps = _limits(piece, touching, i) if is_tied else ([piece.forward.derivative(i)], False)
+    is_fixed = is_tied and not group[1:]
+    limits, jumps = _limits(piece, touching, i) if is_fixed else ([piece.forward.derivative(i)], False)
     known = [limit for limit in limits if limit is not None]
     unknown = [point for other in neighbours if not other.inputs for point in points_of(other.cell)]
     is_known = not any(map(inside(piece.rule), unknown))
@@ -268,15 +269,18 @@ def _at_edge(piece: Piece, neighbours: list[Piece], i: int) -> tuple[str, float,
         for product in [(slope - a) * (b - slope) for a, b in sides]:
             with contextlib.suppress(*FAILURES):
                 if product.is_zero() or bool(product.range.lo >= 0) or product.sign() >= 0:  # nowhere outside
-                    return "kink", 0.0, _convention(cell, slope, known)
+                    ends = sorted(float(end) for limit in known for end in limit.range)
+                    beside = f"{ends[0]:.6g} and {ends[-1]:.6g} beside it"
+                    text = f"slope {float(slope.range.lo):.6g} by convention, {beside}"
+                    return "kink", 0.0, "equal inputs share by convention" if cell.same else text
         if not jumps and is_known:
-            _refute_edge(piece, [i])
-            raise Undecided(f"the slope is not {'between those' if sides else 'that'} of the neighbours")
+            _refute_edge(piece, group, what)
+            raise Undecided(f"{what} is not {'between those' if sides else 'that'} of the neighbours")
     is_single = bool(limits) and len(cell.ends) == 1
     if is_known and (jumps or (is_single and all(_is_infinite(piece, other) for other in touching))):
         return "end", 0.0, "the slope is a convention"
-    if is_known and len(cell.ends) > 1 and _refute_edge(piece, [i]):
-        return "end", 0.0, f"the slope for input {i} {NOT_PROVEN}"
+    if is_known and len(cell.ends) > 1 and _refute_edge(piece, group, what):
+        return "end", 0.0, f"{what} {NOT_PROVEN}"
     raise Undecided("the slope beside it is not known")
 
 
@@ -292,25 +296,6 @@ def _limits(edge: Piece, touching: Sequence[Piece], i: int) -> tuple[list[Exact 
     return limits, jumps
 
 
-def _check_ties(edge: Piece) -> None:
-    """The shares of inputs that are equal add up to the slope of moving them together. It exists at every tie."""
-    cell, n = edge.cell, len(edge.slopes)
-    for first in {cell.first(i) for i, _ in cell.same}:
-        group = [i for i in range(n) if cell.first(i) == first]
-        if not cell.is_point(first) and not any(isinstance(edge.slopes[i], Unknown) for i in group):
-            along = edge.forward.derivative(first)
-            if _apart(sum((edge.slopes[i] for i in group), along.lift(0)) - along, along) > TOLERANCE:
-                _refute_edge(edge, group)
-                raise Undecided("the shares of equal inputs do not add up to the slope of moving them together")
-
-
-def _convention(cell: Cell, slope: Exact, limits: Sequence[Exact]) -> str:
-    if cell.same:
-        return "equal inputs share by convention"
-    ends = sorted(float(end) for limit in limits for end in limit.range)
-    return f"slope {float(slope.range.lo):.6g} by convention, {ends[0]:.6g} and {ends[-1]:.6g} beside it"
-
-
 def _is_infinite(edge: Piece, other: Piece) -> bool:
     """Does the slope of a neighbour grow beyond any bound towards the edge, a single point?"""
     start, at, h = other.cell.ends[0][0], edge.cell.ends[0][0], Range(arb(0), NEAR)
@@ -318,11 +303,8 @@ def _is_infinite(edge: Piece, other: Piece) -> bool:
     return not isinstance(slope, Unknown) and bool(slope.mig > STEEP)
 
 
-def _refute_edge(piece: Piece, group: Sequence[int]) -> bool:
-    """Raises Refuted if a float of an edge has a slope outside of those on its two sides. Is there a float?
-
-    It is the slope for one input, or that for a group of equal inputs that move together: the sum of theirs.
-    """
+def _refute_edge(piece: Piece, group: Sequence[int], what: str) -> bool:
+    """Raises Refuted if a float of an edge has a slope outside of those on its two sides. Is there a float?"""
     rule, points = piece.rule, list(itertools.islice(points_of(piece.cell), 4))
     for point in points:
 
@@ -339,9 +321,6 @@ def _refute_edge(piece: Piece, group: Sequence[int]) -> bool:
             got, room = math.fsum(shares), 1e-9 * max(map(abs, [*sides, *shares])) + mp.mpf(10) ** -20
             if sides and all(map(mp.isfinite, sides)) and not min(sides) - room <= got <= max(sides) + room:
                 nearest = min(sides, key=lambda slope: abs(slope - got))
-                what = (
-                    "the sum of the slopes of the equal inputs" if group[1:] else f"the slope for input {group[0]}"
-                )
                 raise Refuted(rule, point, what, nearest, got, " It is an edge between two branches.")
     return any(map(inside(rule), points))
 
