@@ -252,7 +252,7 @@ class Compiled(CompiledFunction):
     def _derivative(self, build: Build, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
         """The program of these derivatives. Raises CompileError if it disagrees with the engine."""
         if kind not in build.derivatives:
-            plain = build.exact() if build.exact else build
+            plain = build.unpadded()
             if kind == "input_grads" and any(build.contract.assumed.values()):  # moved, a row is not one-hot
                 plain = self._programs.again(build, None, ())
             build.derivatives[kind] = self._write_derivative(plain, kind)

@@ -17,7 +17,6 @@ with the eager function, before its numbers are used.
 """
 
 import contextlib
-import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -55,8 +54,6 @@ class AnyLength:
     axes    for each length, those of the inputs that have it
     own     the lengths that the function was called with: its defaults
     sizes   for each length, that of the first program, and that of the one in which it is another
-    agreed  the lengths at which the program agrees with the eager function
-    others  the programs for the other lengths
     """
 
     def __init__(self, axes: Sequence[Axes], own: Sequence[int], ends: Sequence[tuple[Trace, Build]], write: Any):
@@ -64,7 +61,6 @@ class AnyLength:
         if any(_assumptions(build) != _assumptions(first) for _, build in ends):
             raise Different
         self.axes: Sequence[Axes] = axes
-        self.agreed: set[tuple[int, ...]] = set()
         self._first = first
         lengths = [self.lengths(build.contract.request) for _, build in ends]
         self.sizes: list[tuple[int, int]] = [(lengths[0][i], lengths[1 + i][i]) for i in range(len(axes))]
@@ -98,25 +94,10 @@ class AnyLength:
             first_axes = dict(zip(names, (own[0] for own in axes), strict=True))
             self.source, namespace = write(plan, n_inputs, title, first_axes)
             self._namespace = lambda *lengths: namespace | {"numpy": lambda: in_numpy(*lengths)}
-        self.others: list[Build] = [self.of(build) for _, build in ends[1:]]
 
     def lengths(self, request: Request) -> tuple[int, ...]:
         """The lengths of inputs of these shapes. Raises IndexError if they have too few axes."""
         return tuple(request.shapes[argument][axis] for (argument, axis), *_ in self.axes)
-
-    def of(self, build: Build) -> Build:
-        """The program in place of one that was made for some lengths."""
-        lengths = self.lengths(build.contract.request)
-        verified = lengths in self.agreed
-        return replace(
-            build,
-            source=self.source,
-            namespace=self._namespace(*lengths),
-            lengths=self,
-            verified=verified,
-            compared=set(),
-            _runs={},
-        )
 
     def at(self, request: Request, traced: Trace | None, given: Given, facts: Facts) -> Build | None:
         """The program for these shapes, if the function does the same there as at the two lengths; else None.
@@ -134,9 +115,20 @@ class AnyLength:
             contract = replace(first.contract, request=request, given=given, held=held, picks=picks)
             if replace(first.contract.request, shapes=shapes) != request:
                 return None
-            other = replace(first, contract=contract, lowered=None, unused=self._unused, derivatives={})
+            other = replace(
+                first,
+                contract=contract,
+                source=self.source,
+                namespace=self._namespace(*lengths),
+                lowered=None,
+                unused=self._unused,
+                lengths=self,
+                compared=set(),
+                derivatives={},
+                _runs={},
+            )
             if traced is None:
-                return self.of(other) if self._needs_no_trace and not guards else None
+                return other if self._needs_no_trace and not guards else None
             parameters = set(traced.parameters)
             is_like = not _paths(traced) and bool(guards) == bool(
                 traced.by_example
@@ -146,7 +138,7 @@ class AnyLength:
                 contract.held = Holds(facts, [*frozen], traced.state, given.knobs)
                 contract.guards = guards and replace(guards, examples=traced.by_example)
                 other.output_shape, other.loss = traced.shape, traced.loss
-                return self.of(other)
+                return other
         return None
 
     def _kinds(self, traced: Trace) -> Counter[Any]:

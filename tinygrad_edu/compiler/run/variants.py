@@ -90,14 +90,6 @@ class Variants:
         if program.unused and warns:
             self.warn("unused", unused_sentence(program.unused, self.parameters))
 
-    def warn_of_pass(self, name: str, wrong: str) -> None:
-        """Say once that a program was made without a pass."""
-        self.warn(
-            f"without {name}",
-            f"The pass {name} of the compiler is wrong for this function ({wrong}). The program is made without "
-            "it: it is slower, its numbers are right. Please report this.",
-        )
-
     # --- A new one ----------------------------------------------------------------------------------------------
 
     def of(self, request: Request, arrays: Sequence[NDArray[Any]] | None) -> Build:
@@ -160,7 +152,7 @@ class Variants:
         for build in filter(None, candidates):
             batch = some_batch(build) if arrays is None else arrays
             tried = build.in_numpy() if not self.step.verify else build.quick() if arrays is None else build
-            if build.contract.fits(batch) and (build.verified or self.agrees(tried, batch)):
+            if build.contract.fits(batch) and self.agrees(tried, batch):
                 build.verified = True
                 return build
         return None
@@ -218,13 +210,21 @@ class Variants:
             raise
 
     def _without(self, write: Callable[[Collection[str]], Build | None], wrong: str) -> Build | None:
-        """The first program that can be written without one of the passes, or without all; None for none."""
+        """The first program that can be written without one of the passes, or without all; None for none.
+
+        It is said once that the program was made without a pass.
+        """
         for skip in (*((name,) for name in PASSES), PASSES):
             build = None
             with contextlib.suppress(Exception):
                 build = write(skip)
             if build:
-                self.warn_of_pass(" or ".join(map(repr, skip)), wrong)
+                name = " or ".join(map(repr, skip))
+                self.warn(
+                    f"without {name}",
+                    f"The pass {name} of the compiler is wrong for this function ({wrong}). The program is made "
+                    "without it: it is slower, its numbers are right. Please report this.",
+                )
                 return build
         return None
 
@@ -331,17 +331,14 @@ class Variants:
             wrong = disagreement(build, arrays)
         if wrong:
             again = self.again(build, arrays)
-            if again.source != build.source and not build.lengths:
+            if again.source != build.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
 
             def right(skip: Collection[str]) -> Build | None:
                 other = self.again(build, arrays, skip)
                 return None if disagreement(other, arrays) else other
 
-            if build.lengths and not disagreement(again, arrays):
-                self.warn_of_pass("'lengths'", wrong)
-                build, wrong = again, ""
-            elif fault := rule_at_fault(build):
+            if fault := rule_at_fault(build):
                 raise CompileError(fault)
             elif other := self._without(right, wrong):
                 build, wrong = other, ""
