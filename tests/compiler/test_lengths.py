@@ -403,7 +403,7 @@ def test_a_length_at_which_the_program_is_wrong_has_its_own(monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*ONE_PROGRAM, both_directions])
 @pytest.mark.filterwarnings("ignore:The function does not use")
 def test_jax_takes_every_length_without_another_trace(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     jax = pytest.importorskip("jax")

@@ -315,11 +315,9 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: optim.SGD(list), TypeError, r"^SGD takes a list of Values, got .*: pass model.parameters\(\)\.$"),
     (lambda: optim.Adam([[Value(1.0)]]), TypeError, r"^Adam takes a list of Values, got \[\[Value.*: pass"),
     (lambda: optim.SGD(TWO).vectors(np.zeros(3)), ValueError, LENGTH),
-    (lambda: optim.SGD(TWO).vectors([1.0, 2.0, 3.0]), ValueError, LENGTH),
-    (lambda: optim.SGD(TWO).vectors(np.zeros(2, int)), TypeError, "of floats or a list, got int64: pass"),
-    (lambda: optim.SGD(TWO).vectors((0.0, 0.0)), TypeError, "of floats or a list, got tuple: pass"),
-    (lambda: optim.SGD(TWO).vectors(None), TypeError, "of floats or a list, got NoneType: pass"),
-    (lambda: optim.SGD(TWO).vectors([1.0, None]), TypeError, "needs one real number per parameter: float"),
+    (lambda: optim.SGD(TWO).vectors(np.zeros(2, int)), TypeError, "of floats, got int64: pass"),
+    (lambda: optim.SGD(TWO).vectors([0.0, 0.0]), TypeError, "of floats, got list: pass"),
+    (lambda: optim.SGD(TWO).vectors(None), TypeError, "of floats, got NoneType: pass"),
 ]
 test_errors_are_one_sentence = refused(ERRORS)
 

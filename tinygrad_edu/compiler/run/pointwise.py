@@ -1,7 +1,6 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, on floats."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from ..backends.scalars import Scalars
 from ..backends.straight import TAKEN, StraightWriter
 from ..find.lowered import Lowered
 from ..ir.plan import plan_of
+from ..trace.lending import read_numbers
 from ..trace.surroundings import Facts, Given
 from ..trace.tracing import Trace
 from .build import Build, Request
@@ -48,6 +48,11 @@ class Pointwise(Compiled):
         """What the function returns for every example, nested as the function nests it."""
         return _lists(super().predict(*batch))
 
+    def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
+        numbers = read_numbers(self.parameters) if self._theta is None else self._theta.tolist()
+        theta = [*numbers, *build.contract.given.numbers()]
+        return _run(build, theta, size, *arrays, *([] if gradient is None else [gradient]))
+
     def program_for(self, batch: Sequence[Any], gradient: bool) -> Build:
         """The program that runs this batch, compared with the function."""
         build, arrays, _ = self._prepared(batch, gradient)
@@ -65,15 +70,17 @@ class Pointwise(Compiled):
             return source, defined(source) | scalars.opaque
 
         made = make(traced, given, facts, request, None, (*SKIPPED, *skip), source_of)
-        made.namespace["build"] = lambda parameters, size, dtype: partial(_run, made, parameters, size)
+        made.namespace["build"] = lambda parameters, size, _: (
+            lambda *inputs: _run(made, parameters.tolist(), size, *inputs)
+        )
         return made
 
 
-def _run(made: Build, parameters: NDArray[Any], size: int, *inputs: NDArray[Any]) -> Any:
+def _run(made: Build, theta: list[float], size: int, *inputs: NDArray[Any]) -> Any:
     """Run a batch, example after example. The last input is the vector of the gradient, if there is one."""
     program, request, results = made.namespace["run"], made.contract.request, []
     arrays = inputs[:-1] if request.gradient else inputs
-    theta, columns = parameters.tolist(), [array.reshape(size, -1).tolist() for array in arrays]
+    columns = [np.asarray(array, float).reshape(size, -1).tolist() for array in arrays]
     for i, row in enumerate(zip(*columns, strict=True) if arrays else [()]):
         try:
             results.append(program(theta, row))
@@ -81,7 +88,8 @@ def _run(made: Build, parameters: NDArray[Any], size: int, *inputs: NDArray[Any]
             results.append(run_eagerly(made, theta, [array[i : i + 1] for array in arrays]))
     if not request.gradient:
         return np.array([outputs for outputs, _ in results])
-    inputs[-1][:] = results[0][1] if size == 1 else np.mean([slopes for _, slopes in results], axis=0)
+    n = len(inputs[-1])  # behind it are the knobs
+    inputs[-1][:] = results[0][1][:n] if size == 1 else np.mean([slopes[:n] for _, slopes in results], axis=0)
     value = sum(outputs[0] for outputs, _ in results) / size
     return (value, np.array([outputs[1:] for outputs, _ in results])) if request.with_outputs else value
 
