@@ -357,7 +357,7 @@ class Variants:
             self.warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
 
     def check_range(self, build: Build, arrays: Sequence[NDArray[Any]]) -> None:
-        """Warn, once, if a program gives inf or nan in float32, and numbers in float64; `fit` has its own error."""
+        """Warn, once, if a program gives inf or nan in float32, and numbers in float64. `fit` has an error."""
         if self.step._is_single and not self.step._with_outputs and "range" not in self.step._said:
             pair = lost(build, self.step._numbers(), arrays)
             if pair and not np.isfinite(pair[0]):
