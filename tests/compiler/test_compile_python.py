@@ -304,41 +304,6 @@ def test_the_source_runs_without_numpy() -> None:
     assert python(f"{step.source}\n{told}") == "[36.0] [12.0]\nFalse\n"
 
 
-def put(place: int, number):
-    return lambda theta: theta.__setitem__(place, number)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "match"),
-    [
-        (lambda theta: theta.append(3.0), ValueError, r"one number per parameter, 2, got 3: .* theta\[0\] = 0.5"),
-        (lambda theta: theta.pop(), ValueError, "theta needs one number per parameter, 2, got 1"),
-        (put(1, None), TypeError, r"theta\[1\] must hold real numbers, got None \(NoneType\)"),
-        (put(1, "1.5"), TypeError, "got '1.5'"),
-        (put(1, 1j), TypeError, "complex"),
-        (put(1, [1.0]), TypeError, "list"),
-        (put(1, Value(1.0)), TypeError, "take its .data"),
-    ],
-)
-def test_a_list_that_became_no_vector_is_refused_and_nothing_is_lost(change, error, match: str) -> None:
-    step, parameters = point()
-    opened = step.arrays()
-    theta = opened.__enter__()
-    theta[0] = 5.0
-    change(theta)
-    kept = list(theta)
-    for call in (step, step.value_and_grad, step.predict):
-        with pytest.raises(error, match=match):
-            call([1.0])
-    with pytest.raises(error, match=match):
-        opened.__exit__(None, None, None)
-    assert [p.data for p in parameters] == [2.0, -1.0]
-    assert theta == kept
-    with step.arrays() as theta:  # it can be entered again
-        theta[0] = 5.0
-    assert [p.data for p in parameters] == [5.0, -1.0]
-
-
 def test_a_variable_gets_a_number_if_its_name_is_taken_often() -> None:
     scalars = Scalars.__new__(Scalars)
     scalars.taken, scalars._repeats = {"x"}, {}

@@ -301,12 +301,24 @@ def test_what_leaves_float32_is_refused(function: Any, x: Any, call: str) -> Non
     assert np.isfinite(tg.compile(function, [W]).predict(x)).all()
 
 
-def test_what_float32_loses_later_is_said_once() -> None:
-    step = tg.compile(lambda x: tg.exp(W * x), [W], "float32")
-    step.value_and_grad([1.0, 2.0])
-    with pytest.warns(UserWarning, match=r"gives inf in float32 and 1.3.*e\+43 in float64"):
-        step.value_and_grad([1.0, 200.0])
-    step.value_and_grad([1.0, 200.0])
+CALLS = [
+    lambda step, x: step.value_and_grad(x),
+    lambda step, x: step.predict(x),
+    lambda step, x: step.train(tg.optim.SGD([W], lr=1e-9))(x),
+    lambda step, x: step([{"x": number} for number in x]),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_float32_loses_later_is_said_once(call: Any) -> None:
+    step = tg.compile(lambda x: tg.exp(W * (x["x"] if isinstance(x, dict) else x)), [W], "float32")
+    call(step, [1.0, 2.0])
+    with pytest.warns(UserWarning, match=r"gives inf in float32 and .*e\+\d\d in float64"):
+        call(step, [1.0, 200.0])
+    call(step, [1.0, 200.0])
+
+
+def test_what_float32_loses_by_rounding_is_said() -> None:
     step = tg.compile(lambda x: (W * x + 1e9) - 1e9, [W], "float32")
     with pytest.warns(UserWarning, match="in float32, by rounding"):
         step.value_and_grad([1.0, 2.0])

@@ -402,19 +402,8 @@ def test_a_length_at_which_the_program_is_wrong_has_its_own(monkeypatch: pytest.
         assert (step.source.count("== 21") > 0) == (length != 21)
 
 
-def test_a_loop_that_is_wrong_at_the_second_length_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = tg.compile(encoder, LAYER)
-    step.value_and_grad(normal(2, 20, 2), normal(2))
-    ((_, second),) = step._latest.lengths.sizes
-    wrong_at(second, monkeypatch)
-    step = tg.compile(encoder, LAYER)
-    with pytest.warns(UserWarning, match=rf"'lengths' .* for inputs of length {second}\)"):
-        check(step, encoder, LAYER, normal(2, 20, 2), normal(2))
-    assert "range(T" not in step.source
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [*ONE_PROGRAM, both_directions])
 @pytest.mark.filterwarnings("ignore:The function does not use")
 def test_jax_takes_every_length_without_another_trace(function: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     jax = pytest.importorskip("jax")

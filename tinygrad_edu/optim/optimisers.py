@@ -154,7 +154,7 @@ class Optimizer:
     def arrays(self, vector: Any) -> Iterator[Callable[[Any], None]]:
         """A context manager that gives step(gradient) for parameters in one vector, as in a compiled `arrays()`.
 
-        vector (P,), an array or a list, has the P parameters in order and is moved in place; gradient is (P,). At
+        vector (P,), an array, has the P parameters in order and is moved in place; gradient is (P,). At
         the end of the block the state goes back to the parameters, so steps on Values and vectors may alternate.
 
         >>> import tinygrad_edu as tg

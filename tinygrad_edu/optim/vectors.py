@@ -16,22 +16,18 @@ Update = Callable[[Any, Any, Any], None]  # update(gradient, t, lr), in place
 class VectorSteps:
     """The vector of the parameters and the vectors of their state, which `Optimizer.arrays` moves.
 
-    A list, as from backend="python", is read before each step and written after it.
-
-    Raises TypeError unless it is an array of floats or a list of real numbers, ValueError unless it has one number
-    per parameter.
+    Raises TypeError unless it is an array of floats, ValueError unless it has one number per parameter.
     """
 
     def __init__(self, optimizer: Any, vector: Any):
         self.optimizer: Any = optimizer
         parameters = optimizer.parameters
-        self.list: list[Any] | None = vector if isinstance(vector, list) else None
-        self.vector: NDArray[Any] = vector if self.list is None else _floats(self.list)
-        if not isinstance(self.vector, np.ndarray) or self.vector.dtype.kind != "f":
+        self.vector: NDArray[Any] = vector
+        if not isinstance(vector, np.ndarray) or vector.dtype.kind != "f":
             kind = getattr(vector, "dtype", type(vector).__name__)
             raise TypeError(
-                f"The vector is moved in place, so it is an array of floats or a list, got {kind}: pass what the "
-                "arrays() of a compiled function gives."
+                f"The vector is moved in place, so it is an array of floats, got {kind}: pass what the arrays() "
+                "of a compiled function gives."
             )
         if self.vector.shape != (len(parameters),):
             raise ValueError(
@@ -57,8 +53,6 @@ class VectorSteps:
             raise ValueError(
                 f"The gradient needs the shape of the vector, {self.vector.shape}, got {gradient.shape}."
             )
-        if self.list is not None:
-            self.vector[:] = _floats(self.list)
         settings = self.optimizer.settings()
         if not _is_constant(tuple(settings.values())):  # it is written into the program
             raise self._refused(" with a setting that can change in place: let each be a number or a text")
@@ -67,8 +61,6 @@ class VectorSteps:
                 self._update, self._settings = self._emitted(gradient), settings
             self._update(gradient, self.steps + 1, float(self.optimizer.lr))
         self.steps = self.steps + 1
-        if self.list is not None:
-            self.list[:] = self.vector.tolist()
 
     def write_back(self) -> None:
         """Give the optimiser the state of every parameter that was moved, as `Optimizer.step` does."""
@@ -109,13 +101,6 @@ class VectorSteps:
         moved, size = np.array(vectors).T, np.abs(expected).max(axis=1, keepdims=True)
         same = (np.abs(moved - expected) <= TOLERANCE * size) | (moved == expected)
         return bool((same | (np.isnan(moved) & np.isnan(expected))).all())
-
-
-def _floats(numbers: list[Any]) -> NDArray[np.float64]:
-    try:
-        return np.array([float(x) for x in numbers])
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"The list needs one real number per parameter: {error}.") from None
 
 
 def _is_constant(x: Any) -> bool:

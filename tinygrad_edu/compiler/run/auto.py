@@ -44,16 +44,13 @@ class Auto(Compiled):
 
     def _by(self, other: Compiled, batch: Sequence[Any], gradient: NDArray[Any]) -> float:
         """A step by another backend, at the same parameters."""
-        other._theta = self._theta
-        try:
-            value, gradient[:] = other.value_and_grad(*batch)
-        finally:
-            other._theta = None
+        other._theta, other._said = self._theta, self._said
+        value, gradient[:] = other.value_and_grad(*batch)
         return value
 
     def _choose(self, batch: Sequence[Any], gradient: NDArray[Any]) -> None:
         with contextlib.suppress(Irregular):
-            if self._ready_for(batch, True) is None:  # to measure it would be to draw
+            if self._draws_of(batch, True):  # to measure it would be to draw
                 self.backend, self._told = "numpy", ["others were not tried: the function draws random numbers"]
                 return
         super()._step(batch, gradient)  # it raises what is wrong with the batch

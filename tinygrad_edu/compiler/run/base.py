@@ -74,9 +74,9 @@ class CompiledFunction(Former):
     def arrays(self) -> Iterator[Any]:
         """The parameters as one vector, in their order, which all calls inside the block read: train it in place.
 
-        At the end of the block, however it ends, its numbers go back into the Values. It is an array, or a list
-        with backend="python". Raises RuntimeError if another block that is open has one of the parameters, and at
-        the end if the number of a Value was set inside the block.
+        At the end of the block, however it ends, its numbers go back into the Values. Raises RuntimeError if
+        another block that is open has one of the parameters, and at the end if the number of a Value was set
+        inside the block.
 
         >>> import tinygrad_edu as tg
         >>> w = Value(3.0)
@@ -91,7 +91,7 @@ class CompiledFunction(Former):
         block = self._opened()
         try:
             self._given, self._theta = read_numbers(self.parameters), None  # an interrupt may have left one
-            self._theta = theta = self._own_parameters()
+            self._theta = theta = self._numbers().copy()
             try:
                 yield theta
             except BaseException as error:
@@ -127,7 +127,7 @@ class CompiledFunction(Former):
 
     def write_back(self) -> None:
         """Give the Values the numbers of the vector, inside a block of `arrays()`."""
-        self._given = self._checked(self._numbers())
+        self._given = as_list(self._numbers())
         put_numbers(self.parameters, self._given)
 
     def _opened(self) -> _Block:
@@ -149,7 +149,7 @@ class CompiledFunction(Former):
         changed = [(p, now) for p, given, now in triples if now is not given and now != given]
         self._theta = None
         self._forget(theta)
-        put_numbers(self.parameters, self._checked(theta))
+        put_numbers(self.parameters, as_list(theta))
         if not changed:
             return ""
         parameter, lost = changed[0]
@@ -159,17 +159,9 @@ class CompiledFunction(Former):
             f"the block are in the array, so {name} has {parameter.data!r} again: write into the array instead."
         )
 
-    def _own_parameters(self) -> Any:
-        """The numbers of the Values, as a vector of their own."""
-        return self._numbers().copy()
-
     def _forget(self, theta: Any) -> None:
         """Drop what was made for this vector."""
         raise NotImplementedError
-
-    def _checked(self, theta: Any) -> list[Any]:
-        """The numbers of the vector, one per parameter."""
-        return as_list(theta)
 
     def _numbers(self) -> Any:
         """The numbers of the parameters, wherever they are now."""
@@ -226,31 +218,24 @@ class CompiledFunction(Former):
         return f"{type(self).__name__}({name}, {len(self.parameters):,} parameters)"
 
 
-def check_optimizer(optimizer: Any, step: CompiledFunction, data: tuple[Any, ...] = ()) -> None:
-    """Raise ValueError unless the optimiser moves the parameters of the function, in their order.
-
-    Raises TypeError for what is no optimiser, and for data beside it.
-    """
-    if data or not hasattr(optimizer, "arrays"):
-        raise TypeError(
-            "train takes an optimiser and returns a function of a batch, which makes a step: with "
-            "step.train(optimizer) as update: update(X, y)."
-        )
-    if optimizer.parameters != step.parameters:  # of Values, == asks for the same objects
-        raise ValueError(
-            f"{optimizer!r} moves other parameters than those of the compiled function {step!r}, or in another "
-            "order: give both one list."
-        )
-
-
 class Training:
     """What `train` returns, a context manager: update(*batch) makes a step and returns the mean before it.
 
-    A loss of nan or inf moves nothing.
+    A loss of nan or inf moves nothing. Raises ValueError unless the optimiser moves the parameters of the
+    function, in their order; TypeError for what is no optimiser, and for data beside it.
     """
 
     def __init__(self, compiled: Any, optimizer: Any, data: tuple[Any, ...] = ()):
-        check_optimizer(optimizer, compiled, data)
+        if data or not hasattr(optimizer, "arrays"):
+            raise TypeError(
+                "train takes an optimiser and returns a function of a batch, which makes a step: with "
+                "step.train(optimizer) as update: update(X, y)."
+            )
+        if optimizer.parameters != compiled.parameters:  # of Values, == asks for the same objects
+            raise ValueError(
+                f"{optimizer!r} moves other parameters than those of the compiled function {compiled!r}, or in "
+                "another order: give both one list."
+            )
         self.compiled: Any = compiled
         self.optimizer: Any = optimizer
         self._block: Any = None

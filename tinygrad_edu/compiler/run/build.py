@@ -62,22 +62,15 @@ class Guards:
             kind is not int or a.dtype.kind in WHOLE for kind, a in zip(self.examples.kinds, arrays, strict=True)
         )
 
-    def split(self, result: Any, checked: bool) -> Any:
-        """The result of a run without the guards. Raises Broken for examples whose path is not known."""
-        if not self.n:
-            return result
-        value, outputs = result if isinstance(result, tuple) else (None, result)
-        outputs, asked = np.split(outputs, [outputs.shape[1] - self.n], axis=1)
+    def check(self, asked: NDArray[Any]) -> None:
+        """Raise Broken for examples whose path is not known: a row of `asked` has the guards of one example."""
         known = np.zeros(len(asked), bool)
         for guards, wanted in self.paths:
             known |= ((asked[:, guards] != 0) == wanted).all(axis=1)
-        if checked and not known.all():
+        if not known.all():
             rows = np.flatnonzero(~known)
             _, first = np.unique(distinct_rows(asked[rows])[1], return_index=True)
             raise Broken(rows.tolist(), rows[first].tolist())
-        if value is None:
-            return outputs
-        return (value, outputs) if outputs.shape[1] else value
 
 
 @dataclass(eq=False)
@@ -219,14 +212,18 @@ class Build:
                     raise
                 rows = list(range(size))
                 raise Broken(rows, rows) from None
-        is_right = self.exact is None or is_finite(result, gradient if self.contract.request.gradient else None)
-        if self.n_checked:
-            value, outputs = result if isinstance(result, tuple) else (None, result)
-            outputs = outputs[:, : -self.n_checked]
-            result = outputs if value is None else (value, outputs) if outputs.shape[1] else value
-        if self.exact is not None and not is_right:
+        gradient = gradient if self.contract.request.gradient else None
+        if self.exact is not None and not is_finite(result, gradient):
             return self.unpadded().run(parameters, gradient, arrays, size, checked)
-        return self.contract.guards.split(result, checked) if self.contract.guards else result
+        guards = self.contract.guards
+        more = self.n_checked + (guards.n if guards else 0)  # columns behind the outputs
+        if not more:
+            return result
+        value, outputs = result if isinstance(result, tuple) else (None, result)
+        outputs, own = np.split(outputs, [outputs.shape[1] - more], axis=1)
+        if guards and checked:
+            guards.check(own[:, : guards.n])
+        return outputs if value is None else (value, outputs) if outputs.shape[1] else value
 
     def _run_with_knobs(
         self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int, checked: bool

@@ -1,11 +1,10 @@
 """Compiled: what `tg.compile` returns. It compiles one program for each shape of an example."""
 
-import math
 import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from operator import add
+from operator import add, itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +26,7 @@ from .build import Broken, Build, Request, is_finite
 from .pipeline import make
 from .report import Groups, passes_of
 from .variants import KEPT, Variants
-from .verify import lost, range_sentence, two_calls
+from .verify import two_calls
 
 
 class Compiled(CompiledFunction):
@@ -54,15 +53,12 @@ class Compiled(CompiledFunction):
 
     def __call__(self, *batch: Any) -> float:
         """The mean of the function over the batch. Raises TypeError if it returns several numbers and no loss."""
-        try:
-            build, outputs = self._outputs(batch)
-        except Irregular:
-            with self._lock:
-                parts = [(len(part.rows), step(*arrays)) for part, step, arrays in self._parts(batch)]
-            return sum(n * mean for n, mean in parts) / sum(n for n, _ in parts)
-        if build.loss is None:
-            check_one_number(build.output_shape, "mean")
-        return float(outputs[:, build.loss].mean())
+        losses = []
+        for _, build, outputs in self._outputs(batch):
+            if build.loss is None:
+                check_one_number(build.output_shape, "mean")
+            losses.append(outputs[:, build.loss])
+        return float(np.concatenate(losses).mean())
 
     def value_and_grad(self, *batch: Any) -> tuple[float, NDArray[Any]]:
         """The mean over the batch, and its derivatives by the parameters: a new vector, in their order.
@@ -74,8 +70,6 @@ class Compiled(CompiledFunction):
         gradient = np.empty_like(self._vector)
         with self._lock:
             value, _ = self._step(batch, gradient)
-            if self._is_single and not is_finite(value, gradient):
-                self._check_range(batch)
         return value, gradient
 
     def backward(self, *batch: Any) -> float:
@@ -96,42 +90,58 @@ class Compiled(CompiledFunction):
 
         Raises what `tg.compile` lists.
         """
-        try:
-            build, outputs = self._outputs(batch)
-            return _shaped(outputs, build.output_shape)
-        except Irregular:
-            with self._lock:
-                parts = [(part.rows, step.predict(*arrays)) for part, step, arrays in self._parts(batch)]
-        if len(parts) == 1:
-            return parts[0][1]
-        results = {row: _row(part, i) for rows, part in parts for i, row in enumerate(rows)}
+        nested = [(rows, _shaped(outputs, build.output_shape)) for rows, build, outputs in self._outputs(batch)]
+        if len(nested) == 1:
+            return nested[0][1]
+        results = {row: mapped(itemgetter(i), part) for rows, part in nested for i, row in enumerate(rows or ())}
         ordered = [results[row] for row in range(len(results))]
         alike = all(isinstance(x, np.ndarray | np.generic) and x.shape == ordered[0].shape for x in ordered)
         return np.array(ordered) if alike else ordered
 
-    def _outputs(self, batch: Sequence[Any]) -> tuple[Build, NDArray[Any]]:
-        """All outputs of every example, flat."""
+    def _outputs(self, batch: Sequence[Any]) -> list[tuple[Any, Build, NDArray[Any]]]:
+        """For the examples of each form their rows, the program, and all outputs of every example, flat."""
         with self._lock:
-            build, outputs = self._ran(batch, None)
-            if self._is_single and not np.isfinite(outputs).all():
-                self._check_range(batch)
-        return build, outputs
+            ran = list(self._each(batch, False, lambda step, arrays: step._ran(arrays, None)))
+        return [(rows, *result) for rows, result in ran]
+
+    def _each(
+        self, batch: Sequence[Any], gradient: bool, compute: Callable[["Compiled", Sequence[Any]], Any]
+    ) -> Iterator[tuple[Sequence[int] | None, Any]]:
+        """What compute(step, arrays) gives for the examples of each form, and their rows; None for all rows.
+
+        Arrays are computed by this function. Containers are opened by another one, of the numbers in them. What
+        the function draws is an argument of one more.
+        """
+        draws: Draws | None = None
+        parts: Iterator[tuple[Any, Compiled, Sequence[Any]]] = iter(())
+        try:
+            draws = self._drawing(batch)
+            if draws is None:
+                yield None, compute(self, batch)
+                return
+        except Irregular:
+            parts = self._parts(batch, gradient)
+        except Draws as now:
+            draws = now
+        if draws:
+            parts = iter([(None, *self._drawn(draws, batch))])
+        for rows, step, arrays in parts:
+            for _, result in step._each(arrays, gradient, compute):
+                self._latest, self._shown = step._latest, step._shown
+                yield rows, result
 
     def _parts(
-        self, batch: Sequence[Any], gradient: bool = False
-    ) -> Iterator[tuple[Part, "Compiled", list[NDArray[Any]]]]:
-        """The examples by their forms, for each what computes them, and their numbers as arrays.
+        self, batch: Sequence[Any], gradient: bool
+    ) -> Iterator[tuple[Sequence[int], "Compiled", list[NDArray[Any]]]]:
+        """The examples by their forms: their rows, what computes them, and their numbers as arrays.
 
         If the function draws random numbers, they stay in their order.
         """
         names = self._argument_names(len(batch))
         parts = parts_of(batch, names)
-        if len(parts) > 1 and self._of_form(parts[0], names)._ready_for(parts[0].arrays(), gradient) is None:
+        if len(parts) > 1 and self._of_form(parts[0], names)._draws_of(parts[0].arrays(), gradient):
             parts = parts_of(batch, names, in_order=True)
-        for part in parts:
-            step = self._of_form(part, names)
-            yield part, step, part.arrays()
-            self._latest = step._latest
+        return ((part.rows, self._of_form(part, names), part.arrays()) for part in parts)
 
     def _of_form(self, part: Part, names: Sequence[str]) -> "Compiled":
         """What computes examples of a form. Containers are opened by a compiled function of their numbers."""
@@ -157,20 +167,20 @@ class Compiled(CompiledFunction):
         return self._step(batch, self.gradient)
 
     def _step(self, batch: Sequence[Any], gradient: NDArray[Any]) -> tuple[float, Any]:
-        try:
-            with self._lock:
-                build, result = self._ran(batch, gradient)
-        except Irregular:
-            value, n, total = 0.0, 0, np.zeros_like(gradient)
-            for part, step, arrays in self._parts(batch, True):
-                mean, _ = step._step(arrays, gradient)
-                value, n = value + mean * len(part.rows), n + len(part.rows)
-                total += gradient * len(part.rows)
-            gradient[:] = total / n
-            return value / n, None
-        if self._with_outputs:
-            return result[0], result[1].reshape(len(result[1]), *build.output_shape)
-        return result, None
+        def stepped(step: "Compiled", arrays: Sequence[Any]) -> tuple[float, Any]:
+            build, result = step._ran(arrays, gradient)
+            if self._with_outputs:
+                return result[0], result[1].reshape(len(result[1]), *build.output_shape)
+            return result, None
+
+        value, n, total = 0.0, 0, np.zeros(())
+        with self._lock:
+            for rows, (mean, outputs) in self._each(batch, True, stepped):
+                if rows is None:
+                    return mean, outputs
+                value, n, total = value + mean * len(rows), n + len(rows), total + gradient * len(rows)
+        gradient[:] = total / n
+        return value / n, None
 
     # --- More derivatives ---------------------------------------------------------------------------------------
 
@@ -216,40 +226,33 @@ class Compiled(CompiledFunction):
     def _derived(self, kind: str, batch: Sequence[Any], *vector: Any) -> Any:
         if kind == "input_grads" and not batch:
             return ()
-        try:
-            with self._lock:
-                step, more = self._with_draws(batch, False)
-                if step is not self:
-                    result = step._derived(kind, more, *vector)
-                    self._latest, self._shown = step._latest, step._shown
-                    return result[:-1] if kind == "input_grads" else result
-                build, outputs = self._ran(batch, None)  # it refuses what is wrong with the batch
-                if build.loss is None and kind != "jacobian":
-                    check_one_number(build.output_shape, "gradient")
-                arrays, size = as_arrays(batch, self._argument_names(len(batch)))
-                program, theta = self._derivative(build, kind, arrays), self._numbers()
-                given, numbers = build.contract.given, build.contract.given.numbers()
-                vector = tuple(np.concatenate([v, np.zeros(len(numbers))], dtype=theta.dtype) for v in vector)
-                theta = np.concatenate([theta, np.array(numbers, theta.dtype)])
-                self._shown = program.source
-                inputs = [np.ascontiguousarray(array, theta.dtype) for array in arrays]
-                with np.errstate(all="ignore"):
-                    result = program(theta, inputs, size, outputs.shape[1], *vector)
-        except Irregular:
-            with self._lock:
-                parts = [
-                    (part.rows, step._derived(kind, arrays, *vector)) for part, step, arrays in self._parts(batch)
-                ]
-            return _joined(kind, parts)
+        with self._lock:
+            parts = list(self._each(batch, False, lambda step, arrays: step._derived_at(kind, arrays, *vector)))
+        return parts[0][1] if parts[0][0] is None else _joined(kind, parts)
+
+    def _derived_at(self, kind: str, batch: Sequence[Any], *vector: Any) -> Any:
+        """The derivatives for a batch of arrays."""
+        build, outputs = self._ran(batch, None)  # it refuses what is wrong with the batch
+        if build.loss is None and kind != "jacobian":
+            check_one_number(build.output_shape, "gradient")
+        arrays, size = as_arrays(batch, self._argument_names(len(batch)))
+        program, theta = self._derivative(build, kind, arrays), self._numbers()
+        given, numbers = build.contract.given, build.contract.given.numbers()
+        vector = tuple(np.concatenate([v, np.zeros(len(numbers))], dtype=theta.dtype) for v in vector)
+        theta = np.concatenate([theta, np.array(numbers, theta.dtype)])
+        self._shown = program.source
+        inputs = [np.ascontiguousarray(array, theta.dtype) for array in arrays]
+        with np.errstate(all="ignore"):
+            result = program(theta, inputs, size, outputs.shape[1], *vector)
         n = len(given.learned)
-        if kind == "input_grads":
-            return result
+        if kind == "input_grads":  # nobody asks for those by what is drawn
+            return result[:-1] if getattr(self.original, "takes_draws", False) else result
         return result[:n, :n] if kind == "hessian" else result[..., :n]
 
     def _derivative(self, build: Build, kind: str, arrays: Sequence[NDArray[Any]]) -> Any:
         """The program of these derivatives. Raises CompileError if it disagrees with the engine."""
         if kind not in build.derivatives:
-            plain = build.exact() if build.exact else build
+            plain = build.unpadded()
             if kind == "input_grads" and any(build.contract.assumed.values()):  # moved, a row is not one-hot
                 plain = self._programs.again(build, None, ())
             build.derivatives[kind] = self._write_derivative(plain, kind)
@@ -292,18 +295,6 @@ class Compiled(CompiledFunction):
         """The program that ran last, as source that runs on its own. Raises RuntimeError before the first call."""
         return self._shown or super().source
 
-    def _check_range(self, batch: Sequence[Any]) -> None:
-        """Warn, once, if the program that ran gives inf or nan in float32, and numbers in float64."""
-        if "range" in self._said:
-            return
-        try:
-            arrays, _ = as_arrays(batch, self._argument_names(len(batch)))
-        except Irregular:  # each part has been checked when it was verified
-            return
-        pair = lost(self._latest, self._numbers(), arrays)
-        if pair and not math.isfinite(pair[0]):
-            self._warn("range", range_sentence(*pair))
-
     @property
     def groups(self) -> Groups:
         """What was found in the graph, as a table and a drawing. Raises RuntimeError before the first call."""
@@ -343,13 +334,7 @@ class Compiled(CompiledFunction):
         """The program for a batch, verified, and what it gives. Examples of a new path run by themselves first."""
         checked, compared = True, None
         while True:
-            ready = self._ready_for(batch, gradient is not None)
-            if ready is None:
-                step, more = self._drawn(batch)
-                build, result = step._ran(more, gradient)
-                self._latest = step._latest
-                return build, result
-            build, arrays, size = ready
+            build, arrays, size = self._prepared(batch, gradient is not None)
             build.notice_knobs()
             is_due = self.verify and not build.verified and build is not compared and build.is_due()
             try:
@@ -368,33 +353,28 @@ class Compiled(CompiledFunction):
         result = build.run(self._numbers(), gradient, arrays, size, checked)
         if not is_finite(result, gradient):
             self._programs.ask_the_engine(build, arrays, size)
+            self._programs.check_range(build, arrays)
         return result
 
-    def _ready_for(self, batch: Sequence[Any], gradient: bool) -> tuple[Build, Sequence[NDArray[Any]], int] | None:
-        """What `_prepared` gives; None for a function that draws random numbers, see `_drawn`."""
-        if not self._drawing(batch):
-            try:
-                return self._prepared(batch, gradient)
-            except Draws as draws:
-                self._draws.insert(0, (self._shapes(batch), draws))
-                del self._draws[KEPT:]
-        return None
-
-    def _shapes(self, batch: Sequence[Any]) -> list[tuple[int, ...]]:
-        return [array.shape[1:] for array in as_arrays(batch, self._argument_names(len(batch)))[0]]
+    # --- Random numbers -----------------------------------------------------------------------------------------
 
     def _drawing(self, batch: Sequence[Any]) -> Draws | None:
-        """What the function draws at present for examples of these shapes."""
-        shapes = self._shapes(batch) if self._draws else None
+        """What the function is known to draw at present for examples of these shapes."""
+        if not self._draws:
+            return None
+        shapes = tuple(array.shape[1:] for array in as_arrays(batch, self._argument_names(len(batch)))[0])
         return next((draws for own, draws in self._draws if own == shapes and draws.holds()), None)
 
-    def _with_draws(self, batch: Sequence[Any], gradient: bool = True) -> tuple["Compiled", Sequence[Any]]:
-        """What computes a batch, and its arguments: what the function draws is one more."""
-        return (self, batch) if self._ready_for(batch, gradient) is not None else self._drawn(batch)
+    def _draws_of(self, batch: Sequence[Any], gradient: bool) -> Draws | None:
+        """What the function draws for these examples: its program is made, if there is none."""
+        try:
+            return self._drawing(batch) or (self._prepared(batch, gradient) and None)
+        except Draws as draws:
+            return draws
 
-    def _drawn(self, batch: Sequence[Any]) -> tuple["Compiled", Sequence[Any]]:
-        """The same for a function that draws random numbers."""
-        names, draws = self._argument_names(len(batch)), cast("Draws", self._drawing(batch))
+    def _drawn(self, draws: Draws, batch: Sequence[Any]) -> tuple["Compiled", Sequence[Any]]:
+        """What computes a batch, and its arguments: what the function draws is one more."""
+        names = self._argument_names(len(batch))
         arrays, size = as_arrays(batch, names)
         function = partial(with_draws, self.original, names, draws.wanted, following_functions)
         step = self._opener(draws, type(self), function)
@@ -416,7 +396,11 @@ class Compiled(CompiledFunction):
         request = Request(tuple(array.shape[1:] for array in arrays), gradient, self._with_outputs)
         build = self._programs.unchanged(lambda p: p.contract.request == request and p.contract.fits(arrays))
         if build is None:
-            build = self._programs.of(request, arrays)
+            try:
+                build = self._programs.of(request, arrays)
+            except Draws as draws:
+                self._draws = [(request.shapes, draws), *self._draws][:KEPT]
+                raise
             # A short text does not use the positions of a long one.
             self._programs.keep(build, warns=not build.contract.guards and isinstance(build.unused, list))
         check_indices(build.contract.picks, arrays, build.names)
@@ -426,7 +410,7 @@ class Compiled(CompiledFunction):
         return build, arrays, size
 
 
-def _joined(kind: str, parts: Sequence[tuple[Sequence[int], Any]]) -> Any:
+def _joined(kind: str, parts: Sequence[tuple[Any, Any]]) -> Any:
     """Derivatives of parts of a batch as those of the batch."""
     size = sum(len(rows) for rows, _ in parts)
     if kind in ("hvp", "hessian"):
@@ -449,8 +433,8 @@ def _shaped(outputs: NDArray[Any], shape: Any) -> Any:
     return tuple(parts.values()) if all(isinstance(key, int) for key in parts) else parts
 
 
-def _row(results: Any, i: int) -> Any:
-    """The results of one example."""
+def mapped(function: Callable[[Any], Any], results: Any) -> Any:
+    """Nested results, with this done to each array in them."""
     if isinstance(results, dict):
-        return {key: _row(part, i) for key, part in results.items()}
-    return tuple(_row(part, i) for part in results) if isinstance(results, tuple) else results[i]
+        return {key: mapped(function, part) for key, part in results.items()}
+    return tuple(mapped(function, part) for part in results) if isinstance(results, tuple) else function(results)

@@ -20,7 +20,6 @@ from ..ir.plan import Plan, plan_of
 from ..trace.placeholder import TraceError
 from ..trace.surroundings import Facts, Given
 from ..trace.tracing import Trace
-from .base import check_optimizer
 from .build import Build, Request
 from .compiled import Compiled
 from .derivatives import Derivative
@@ -168,15 +167,14 @@ class CompiledJax(Compiled):
         Path(path).write_bytes(exported.serialize())
         np.savez(Path(path).with_suffix(".npz"), parameters=theta)
 
-    def train(self, optimizer: Any, mesh: Any = None, *data: Any) -> MeshTraining:  # type: ignore[override]  # used in the same way
+    def train(self, optimizer: Any, mesh: Any = None, *data: Any) -> MeshTraining:
         """Steps of the optimiser on the devices of a mesh, or on one device: see `MeshTraining`.
 
         The batch is split along the first axis of the mesh. Raises TypeError unless mesh is a jax.sharding.Mesh,
         ValueError for a device that is not there, or an optimiser of other parameters.
         """
         is_array = hasattr(mesh, "shape") and not hasattr(mesh, "axis_names")
-        check_optimizer(optimizer, self, (mesh, *data) if data or is_array else ())
-        return MeshTraining(self, optimizer, mesh)
+        return MeshTraining(self, optimizer, mesh, (mesh, *data) if data or is_array else ())
 
     def _write_derivative(self, build: Build, kind: str) -> Any:
         return JaxDerivative(self.jax, kind, build)
@@ -262,9 +260,7 @@ class JaxDerivative(Derivative):
             result = tuple(map(np.asarray, result)) if isinstance(result, tuple) else np.asarray(result)
         if self.kind == "jacobian":
             return result[:, :m]
-        if inputs or self.kind != "per_example_grads":
-            return result[None] @ vector if self.kind == "hessian" and vector is not None else result
-        return result[None]
+        return result[None] @ vector if self.kind == "hessian" and vector is not None else result
 
 
 ROW = """def row(parameters, *example):
@@ -278,17 +274,13 @@ MEAN = """def mean(parameters, *batch):
 
 
 """
+EACH = f"""def {{0}}(parameters, *batch):
+    each = jax.vmap(jax.{{1}}(row), {OVER}) if batch else lambda parameters: jax.{{1}}(row)(parameters)[None]
+    return each(parameters, *batch)
+"""
 BY_JAX = {
-    "per_example_grads": ROW.format(", {loss}")
-    + f"""def per_example_grads(parameters, *batch):
-    each = jax.vmap(jax.grad(row), {OVER}) if batch else jax.grad(row)
-    return each(parameters, *batch)
-""",
-    "jacobian": ROW.format("")
-    + f"""def jacobian(parameters, *batch):
-    each = jax.vmap(jax.jacrev(row), {OVER}) if batch else lambda parameters: jax.jacrev(row)(parameters)[None]
-    return each(parameters, *batch)
-""",
+    "per_example_grads": ROW.format(", {loss}") + EACH.format("per_example_grads", "grad"),
+    "jacobian": ROW.format("") + EACH.format("jacobian", "jacrev"),
     "input_grads": ROW.format(", {loss}")
     + f"""def input_grads(parameters, *batch):
     by = tuple(i for i, x in enumerate(batch, 1) if jnp.issubdtype(x.dtype, jnp.floating))  # no indices

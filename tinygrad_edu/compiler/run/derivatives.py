@@ -287,14 +287,7 @@ def _rows(
         yield sum(weighted, Value(0.0)), parameters, vector
         return
     for example, own in zip(plain, outputs, strict=True):
-        inputs = [x if isinstance(x, Value) else Value(float(x)) for x in _flat(example)]
+        flat = chain(*(np.array(argument, object).ravel().tolist() for argument in example))
+        inputs = [x if isinstance(x, Value) else Value(float(x)) for x in flat]
         for root in own if kind == "jacobian" else [own[loss]]:
             yield root, inputs if kind == "input_grads" else parameters, None
-
-
-def _flat(x: Any) -> Iterator[Any]:
-    if isinstance(x, list):
-        for part in x:
-            yield from _flat(part)
-    else:
-        yield x

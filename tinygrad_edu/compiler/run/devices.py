@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..backends.jax import update_source
 from ..backends.update import UpdateProgram
-from .base import check_optimizer
+from .base import Training
 from .build import Build
 from .pipeline import defined
 
@@ -57,7 +57,7 @@ def mean_and_gradient(jax: Any, examples: Callable[..., Any]) -> Callable[..., A
     return function
 
 
-class MeshTraining:
+class MeshTraining(Training):
     """Steps of an optimiser on devices. `step.train(optimizer, mesh=...)` makes it.
 
         with step.train(optimizer, mesh=jax.make_mesh((8,), ("batch",))) as train:
@@ -70,25 +70,21 @@ class MeshTraining:
     block is a block of one step. Among several processes, each makes all calls, with the same whole batches.
     """
 
-    def __init__(self, compiled: Any, optimizer: Any, mesh: Any):
-        self.compiled: Any = compiled
-        self.optimizer: Any = optimizer
+    def __init__(self, compiled: Any, optimizer: Any, mesh: Any, data: tuple[Any, ...] = ()):
+        super().__init__(compiled, optimizer, data)
         self._jax = compiled.jax
         self.mesh: Any = checked_mesh(self._jax, mesh)
-        check_optimizer(optimizer, compiled)
         spec = self._jax.sharding.PartitionSpec
         self._everywhere = self._jax.NamedSharding(self.mesh, spec())
         self._split = self._jax.NamedSharding(self.mesh, spec(self.mesh.axis_names[0]))
         self._programs: dict[Build, Any] = {}
-        self._block: Any = None
         self._last: Any = ()  # what the last step has returned
 
-    def __call__(self, *batch: Any) -> float:
-        """One step. Raises what `tg.compile` lists, and TypeError for an update that is no arithmetic."""
-        return self.step(*batch)[0]
-
     def step(self, *batch: Any) -> tuple[float, Any]:
-        """One step: (mean, outputs for every example) of a function that returns (loss, outputs)."""
+        """One step: (mean, outputs for every example) of a function that returns (loss, outputs).
+
+        Raises what `tg.compile` lists, and TypeError for an update that is no arithmetic.
+        """
         if self._block is None:
             with self:
                 return self.step(*batch)
@@ -141,7 +137,9 @@ class MeshTraining:
 
     def _prepared(self, batch: Any) -> tuple[Build, list[Any], int]:
         """The program for a batch, its arguments after the number of steps, and the number of examples."""
-        compiled, batch = self.compiled._with_draws(batch)
+        draws, compiled = self.compiled._draws_of(batch, gradient=True), self.compiled
+        if draws:
+            compiled, batch = compiled._drawn(draws, batch)
         build, arrays, size = compiled._prepared(batch, gradient=True)
         if build.contract.guards or (compiled.verify and not build.verified):  # guards: before every step
             self.read()

@@ -11,7 +11,6 @@ from ..trace.checks import CompileError
 from ..trace.nesting import Fields, size_of
 from ..trace.placeholder import TraceError
 from ..trace.surroundings import Given
-from ..trace.tracing import trace_function
 from .build import Build, Request
 from .pipeline import make
 from .verify import some_batch
@@ -111,17 +110,16 @@ def _program(step: Any, last: Build, gradient: bool) -> Build:
     """A program that assumes nothing of its batches, compared with the engine at numbers of its own."""
     programs, request = step._programs, Request(last.contract.request.shapes, gradient)
     given, guards = Given(step.original, step.parameters), last.contract.guards
+    row = None
     if guards and not guards.n:  # it takes whole numbers, such as the places of rows, and asks for nothing
         examples = guards.examples
         types = [int if kind is int else float for kind in examples.kinds]
         known = zip(types, examples.runs[0].example, request.shapes, strict=True)
         row = [np.array(numbers, dtype).reshape(1, *shape) for dtype, numbers, shape in known]
+    try:
         traced = programs.trace(given, request, row)
-    else:
-        try:
-            traced = trace_function(step.original, step.parameters, request.shapes)
-        except TraceError as error:
-            raise CompileError(f"A function that looks at numbers cannot be saved: {error}") from None
+    except TraceError as error:
+        raise CompileError(f"A function that looks at numbers cannot be saved: {error}") from None
     facts = programs.surroundings.learn(programs.surroundings.facts())
     build = make(traced, given, facts, request, None, ("ragged rows",))
     if "RULES" in build.namespace:

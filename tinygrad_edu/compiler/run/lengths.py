@@ -1,12 +1,12 @@
 """Lengths: one program for inputs of every length.
 
 A recurrence does the same at each of its T stages. So its programs for two lengths differ in numbers only, and
-each of these numbers is a + b * T. `any_length` makes a second program, for a length of its own, and compares the
-statements of the two. What they agree on is a program with the length as a variable, which is printed once more:
+each of these numbers is a + b * T. `any_length` makes two programs, for lengths of its own, and compares their
+statements. What they agree on is a program with the length as a variable, which is printed once more:
 
-    for t in range(20):             for t in range(7):             for t in range(T):
+    for t in range(12):             for t in range(10):            for t in range(T):
         Z1[t] = A1[t] @ W1    and       Z1[t] = A1[t] @ W1    ->       Z1[t] = A1[t] @ W1
-    Z2 = A1[20] @ W2                Z2 = A1[7] @ W2                Z2 = A1[T] @ W2
+    Z2 = A1[12] @ W2                Z2 = A1[10] @ W2               Z2 = A1[T] @ W2
 
 An encoder and a decoder have a length each, T and N: there is one more program for each of them, in which it alone
 is another. Positions that a program gathers, as of windows and of what is read backwards, become a formula.
@@ -17,7 +17,6 @@ with the eager function, before its numbers are used.
 """
 
 import contextlib
-import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -41,8 +40,7 @@ from .joining import Different, Joined
 from .pipeline import defined
 from .report import Groups
 
-OTHERS = (10, 12, 14, 16, 18, 22, 26)  # lengths to compare with
-SHORT = 10  # below it, stages that differ at both ends of a loop may leave none
+OTHERS = range(10, 30, 2)  # lengths to compare; in shorter loops, stages that differ at both ends may leave none
 MANY = 1_000  # arrays of programs, after which no other lengths are tried: some programs grow with them
 PEELED = 3  # so many stages may stand outside of a loop
 NAMES = ("T", "N", "L", "S", "length", "length_2")  # what lengths may be called
@@ -54,17 +52,15 @@ class AnyLength:
     """A program for inputs of every length. Raises Different unless the programs for some lengths are alike.
 
     axes    for each length, those of the inputs that have it
-    sizes   for each length, the first one and the one of its own program
-    agreed  the lengths at which the program agrees with the eager function
-    others  the programs for the other lengths
+    own     the lengths that the function was called with: its defaults
+    sizes   for each length, that of the first program, and that of the one in which it is another
     """
 
-    def __init__(self, axes: Sequence[Axes], ends: Sequence[tuple[Trace, Build]], write: Any):
+    def __init__(self, axes: Sequence[Axes], own: Sequence[int], ends: Sequence[tuple[Trace, Build]], write: Any):
         first = ends[0][1]
         if any(_assumptions(build) != _assumptions(first) for _, build in ends):
             raise Different
         self.axes: Sequence[Axes] = axes
-        self.agreed: set[tuple[int, ...]] = set()
         self._first = first
         lengths = [self.lengths(build.contract.request) for _, build in ends]
         self.sizes: list[tuple[int, int]] = [(lengths[0][i], lengths[1 + i][i]) for i in range(len(axes))]
@@ -87,7 +83,7 @@ class AnyLength:
         groups, products = len(Groups(first.lowered)), first.lowered.n_products
         title = f"Inputs of any length. Groups: {groups}, matrix products: {products}"
         n_inputs = len(first.contract.request.shapes)
-        self.source: str = Emitter(plan, n_inputs, title, dict(zip(names, lengths[0], strict=True))).source
+        self.source: str = Emitter(plan, n_inputs, title, dict(zip(names, own, strict=True))).source
         build = defined(self.source)["build"]
         self._namespace: Callable[..., dict[str, Any]] = lambda *lengths: {
             "build": lambda parameters, B, dtype: build(parameters, B, dtype, *lengths)
@@ -98,29 +94,10 @@ class AnyLength:
             first_axes = dict(zip(names, (own[0] for own in axes), strict=True))
             self.source, namespace = write(plan, n_inputs, title, first_axes)
             self._namespace = lambda *lengths: namespace | {"numpy": lambda: in_numpy(*lengths)}
-        self.others: list[Build] = [self.of(build) for _, build in ends[1:]]
 
     def lengths(self, request: Request) -> tuple[int, ...]:
         """The lengths of inputs of these shapes. Raises IndexError if they have too few axes."""
         return tuple(request.shapes[argument][axis] for (argument, axis), *_ in self.axes)
-
-    def is_made_at(self, request: Request) -> bool:
-        """Are these the shapes of the first program?"""
-        return self._first.contract.request == request
-
-    def of(self, build: Build) -> Build:
-        """The program in place of one that was made for some lengths."""
-        lengths = self.lengths(build.contract.request)
-        verified = lengths in self.agreed
-        return replace(
-            build,
-            source=self.source,
-            namespace=self._namespace(*lengths),
-            lengths=self,
-            verified=verified,
-            compared=set(),
-            _runs={},
-        )
 
     def at(self, request: Request, traced: Trace | None, given: Given, facts: Facts) -> Build | None:
         """The program for these shapes, if the function does the same there as at the two lengths; else None.
@@ -138,9 +115,20 @@ class AnyLength:
             contract = replace(first.contract, request=request, given=given, held=held, picks=picks)
             if replace(first.contract.request, shapes=shapes) != request:
                 return None
-            other = replace(first, contract=contract, lowered=None, unused=self._unused, derivatives={})
+            other = replace(
+                first,
+                contract=contract,
+                source=self.source,
+                namespace=self._namespace(*lengths),
+                lowered=None,
+                unused=self._unused,
+                lengths=self,
+                compared=set(),
+                derivatives={},
+                _runs={},
+            )
             if traced is None:
-                return self.of(other) if self._needs_no_trace and not guards else None
+                return other if self._needs_no_trace and not guards else None
             parameters = set(traced.parameters)
             is_like = not _paths(traced) and bool(guards) == bool(
                 traced.by_example
@@ -150,7 +138,7 @@ class AnyLength:
                 contract.held = Holds(facts, [*frozen], traced.state, given.knobs)
                 contract.guards = guards and replace(guards, examples=traced.by_example)
                 other.output_shape, other.loss = traced.shape, traced.loss
-                return self.of(other)
+                return other
         return None
 
     def _kinds(self, traced: Trace) -> Counter[Any]:
@@ -229,21 +217,18 @@ def any_length(
     taken = {*loops, *chain(*(array.shape for array in build.lowered.arrays))}
     free = [n for n in OTHERS if not taken & {n, n + 1}]
     for axes in _axes(build.contract.request.shapes, loops):
-        own, n = [build.contract.request.shapes[argument][axis] for (argument, axis), *_ in axes], len(axes)
-        starts = [(own, free[:n])]
-        if any(size % 2 or size < SHORT for size in own):
-            starts.append((free[n : 2 * n], free[:n]))
-        if any(size % 2 for size in own):  # both directions meet at a stage in the middle
-            odd = [size % 2 for size in own]
-            starts.append(([*map(operator.add, free[2 * n :], odd)], [*map(operator.add, free[n:], odd)]))
-        for start, others in starts:
-            if made > MANY:
-                return
-            with contextlib.suppress(Exception):  # the function may not take such inputs
-                ends = [(traced, build) if start is own else at(axes, start)]
-                ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(n)]
-                made += sum(len(tried.lowered.arrays) for _, tried in ends)
-                yield AnyLength(axes, ends, write)
+        if made > MANY:
+            return
+        own = [build.contract.request.shapes[argument][axis] for (argument, axis), *_ in axes]
+        # Both directions meet at a stage in the middle: lengths are odd where the function's are.
+        start, others = (
+            [n + size % 2 for n, size in zip(some, own, strict=False)] for some in (free[len(own) :], free)
+        )
+        with contextlib.suppress(Exception):  # the function may not take such inputs
+            ends = [at(axes, start)]
+            ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(len(own))]
+            made += sum(len(tried.lowered.arrays) for _, tried in ends)
+            yield AnyLength(axes, own, ends, write)
 
 
 def _axes(shapes: Sequence[tuple[int, ...]], loops: Sequence[int]) -> Iterator[Sequence[Axes]]:

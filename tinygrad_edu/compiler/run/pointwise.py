@@ -1,7 +1,6 @@
 """Pointwise: what `tg.compile(..., backend="python")` returns. It runs example after example, on floats."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ from ..backends.scalars import Scalars
 from ..backends.straight import TAKEN, StraightWriter
 from ..find.lowered import Lowered
 from ..ir.plan import plan_of
-from ..trace.checks import real_numbers
 from ..trace.lending import read_numbers
 from ..trace.surroundings import Facts, Given
 from ..trace.tracing import Trace
 from .build import Build, Request
-from .compiled import Compiled
+from .compiled import Compiled, mapped
 from .pipeline import defined, make
 from .verify import run_eagerly
 
@@ -48,22 +46,12 @@ class Pointwise(Compiled):
 
     def predict(self, *batch: Any) -> Any:
         """What the function returns for every example, nested as the function nests it."""
-        return _listed(super().predict(*batch))
-
-    def _own_parameters(self) -> list[float]:
-        numbers: list[float] = self._numbers().tolist()
-        return numbers
-
-    def _checked(self, theta: Any) -> list[float]:
-        return real_numbers(theta, len(self.parameters))
-
-    def _numbers(self) -> Any:
-        self._vector[:] = read_numbers(self.parameters) if self._theta is None else self._checked(self._theta)
-        return self._vector
+        return _lists(super().predict(*batch))
 
     def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
-        numbers = read_numbers(self.parameters) if self._theta is None else self._theta
-        return _run(build, [*self._checked(numbers), *build.contract.given.numbers()], gradient, arrays, size)
+        numbers = read_numbers(self.parameters) if self._theta is None else self._theta.tolist()
+        theta = [*numbers, *build.contract.given.numbers()]
+        return _run(build, theta, size, *arrays, *([] if gradient is None else [gradient]))
 
     def program_for(self, batch: Sequence[Any], gradient: bool) -> Build:
         """The program that runs this batch, compared with the function."""
@@ -82,46 +70,30 @@ class Pointwise(Compiled):
             return source, defined(source) | scalars.opaque
 
         made = make(traced, given, facts, request, None, (*SKIPPED, *skip), source_of)
-        made.namespace["build"] = partial(_built, made)
+        made.namespace["build"] = lambda parameters, size, _: (
+            lambda *inputs: _run(made, parameters.tolist(), size, *inputs)
+        )
         return made
 
 
-def _built(made: Build, parameters: NDArray[Any], size: int, dtype: Any) -> Callable[..., Any]:
-    """What runs a batch, as `Build` needs it."""
-
-    def run(*inputs: NDArray[Any]) -> Any:
-        arrays, gradient = (inputs[:-1], inputs[-1]) if made.contract.request.gradient else (inputs, None)
-        return _run(made, parameters.tolist(), gradient, arrays, size)
-
-    return run
-
-
-def _run(made: Build, theta: list[float], gradient: Any, arrays: Sequence[NDArray[Any]], size: int) -> Any:
-    """Run a batch, example after example."""
-    program, results = made.namespace["run"], []
-    rows = (
-        zip(*(np.asarray(array, float).reshape(size, -1).tolist() for array in arrays), strict=True)
-        if arrays
-        else [()]
-    )
-    for i, row in enumerate(rows):
+def _run(made: Build, theta: list[float], size: int, *inputs: NDArray[Any]) -> Any:
+    """Run a batch, example after example. The last input is the vector of the gradient, if there is one."""
+    program, request, results = made.namespace["run"], made.contract.request, []
+    arrays = inputs[:-1] if request.gradient else inputs
+    columns = [np.asarray(array, float).reshape(size, -1).tolist() for array in arrays]
+    for i, row in enumerate(zip(*columns, strict=True) if arrays else [()]):
         try:
             results.append(program(theta, row))
         except ELSEWHERE:
             results.append(run_eagerly(made, theta, [array[i : i + 1] for array in arrays]))
-    if gradient is None:
+    if not request.gradient:
         return np.array([outputs for outputs, _ in results])
-    n = len(gradient)  # behind it are the knobs
-    gradient[:] = results[0][1][:n] if size == 1 else np.mean([slopes[:n] for _, slopes in results], axis=0)
+    n = len(inputs[-1])  # behind it are the knobs
+    inputs[-1][:] = results[0][1][:n] if size == 1 else np.mean([slopes[:n] for _, slopes in results], axis=0)
     value = sum(outputs[0] for outputs, _ in results) / size
-    rest = made.contract.request.with_outputs
-    return (value, np.array([outputs[1:] for outputs, _ in results])) if rest else value
+    return (value, np.array([outputs[1:] for outputs, _ in results])) if request.with_outputs else value
 
 
-def _listed(results: Any) -> Any:
+def _lists(results: Any) -> Any:
     """Results with lists in place of arrays."""
-    if isinstance(results, dict):
-        return {key: _listed(part) for key, part in results.items()}
-    if isinstance(results, tuple | list):
-        return type(results)(map(_listed, results))
-    return results.tolist()
+    return [_lists(x) for x in results] if isinstance(results, list) else mapped(lambda x: x.tolist(), results)

@@ -32,7 +32,7 @@ from .verify import (
 FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
 KEPT = 32  # those that were used last: one for each shape of an example
 VARIANTS = 8  # and of one shape so many, for numbers around the function that are others
-IN_VAIN = 6  # so many programs are made, one after the other, for lengths where there is none for any length
+IN_VAIN = 12  # so many programs are made, one after the other, for lengths where there is none for any length
 
 
 class Variants:
@@ -90,14 +90,6 @@ class Variants:
         if program.unused and warns:
             self.warn("unused", unused_sentence(program.unused, self.parameters))
 
-    def warn_of_pass(self, name: str, wrong: str) -> None:
-        """Say once that a program was made without a pass."""
-        self.warn(
-            f"without {name}",
-            f"The pass {name} of the compiler is wrong for this function ({wrong}). The program is made without "
-            "it: it is slower, its numbers are right. Please report this.",
-        )
-
     # --- A new one ----------------------------------------------------------------------------------------------
 
     def of(self, request: Request, arrays: Sequence[NDArray[Any]] | None) -> Build:
@@ -127,10 +119,9 @@ class Variants:
             if build is None:
                 traced = self.trace(given, request, arrays)
                 facts = self.surroundings.learn(facts)
-                candidates = [lengths.at(request, traced, given, facts) for lengths in self._lengths()]
-                build = next((build for build in candidates if build and build.contract.fits(arrays)), None)
-                if build is None or arrays is None or not (build.verified or self.agrees(build, arrays)):
-                    build = self.made(traced, given, facts, request, arrays)
+                alike = (lengths.at(request, traced, given, facts) for lengths in self._lengths())
+                build = None if arrays is None else self._agreeing(alike, arrays)
+                build = build or self.made(traced, given, facts, request, arrays)
         build.contract.held.holders = self.surroundings.holders
         return build
 
@@ -144,17 +135,25 @@ class Variants:
         """A program for any length that agrees with the function at this one, without a trace; else None.
 
         JAX's only, unless verify=False; for NumPy's, the trace costs less than the comparison. arrays=None: it is
-        compared at examples of its own, without XLA's optimisations.
+        compared at examples of its own.
         """
         known = self._lengths() if self.step.write_any_length and self.step.verify else []
-        for build in filter(None, [lengths.at(request, None, given, facts) for lengths in known]):
-            if not build.contract.held.unchanged():
-                continue
-            batch, tried = arrays, build
-            if batch is None:
-                batch, tried = some_batch(build), build.quick()
+        candidates = (lengths.at(request, None, given, facts) for lengths in known)
+        build = self._agreeing((each for each in candidates if each and each.contract.held.unchanged()), arrays)
+        if build:
+            build.contract.held.facts = self.surroundings.learn(facts)
+        return build
+
+    def _agreeing(self, candidates: Iterator[Build | None], arrays: Sequence[NDArray[Any]] | None) -> Build | None:
+        """The first of these programs for other lengths that agrees with the function at this one.
+
+        XLA need not compile it for this with verify=False; without a batch, it leaves its optimisations out.
+        """
+        for build in filter(None, candidates):
+            batch = some_batch(build) if arrays is None else arrays
+            tried = build.in_numpy() if not self.step.verify else build.quick() if arrays is None else build
             if build.contract.fits(batch) and self.agrees(tried, batch):
-                build.contract.held.facts, build.verified = self.surroundings.learn(facts), True
+                build.verified = True
                 return build
         return None
 
@@ -178,17 +177,15 @@ class Variants:
             return traced, self._make(traced, given, facts, request, arrays)
 
         build = self._make(traced, given, facts, request, arrays)
-        if self.step.takes_lengths and self._in_vain < IN_VAIN:
-            arrays = some_batch(build) if arrays is None else arrays
-            for lengths in any_length(traced, build, arrays, again, self.step.write_any_length):
-                if lengths.is_made_at(request):
-                    self._in_vain = 0
-                    return lengths.of(build)
-                other = lengths.at(request, traced, given, facts)
-                if other and other.contract.fits(arrays) and self.agrees(other, arrays):
-                    self._in_vain = 0
-                    return replace(other, lowered=build.lowered)
-        return build
+        if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
+            return build
+        batch = some_batch(build) if arrays is None else arrays
+        found = any_length(traced, build, batch, again, self.step.write_any_length)
+        other = self._agreeing((lengths.at(request, traced, given, facts) for lengths in found), arrays)
+        if other is None:
+            return build
+        self._in_vain = 0
+        return replace(other, lowered=build.lowered)
 
     def _make(
         self,
@@ -213,13 +210,21 @@ class Variants:
             raise
 
     def _without(self, write: Callable[[Collection[str]], Build | None], wrong: str) -> Build | None:
-        """The first program that can be written without one of the passes, or without all; None for none."""
+        """The first program that can be written without one of the passes, or without all; None for none.
+
+        It is said once that the program was made without a pass.
+        """
         for skip in (*((name,) for name in PASSES), PASSES):
             build = None
             with contextlib.suppress(Exception):
                 build = write(skip)
             if build:
-                self.warn_of_pass(" or ".join(map(repr, skip)), wrong)
+                name = " or ".join(map(repr, skip))
+                self.warn(
+                    f"without {name}",
+                    f"The pass {name} of the compiler is wrong for this function ({wrong}). The program is made "
+                    "without it: it is slower, its numbers are right. Please report this.",
+                )
                 return build
         return None
 
@@ -326,17 +331,14 @@ class Variants:
             wrong = disagreement(build, arrays)
         if wrong:
             again = self.again(build, arrays)
-            if again.source != build.source and not build.lengths:
+            if again.source != build.source:
                 raise CompileError(NO_FUNCTION.format("one program and then another"))
 
             def right(skip: Collection[str]) -> Build | None:
                 other = self.again(build, arrays, skip)
                 return None if disagreement(other, arrays) else other
 
-            if build.lengths and not disagreement(again, arrays):
-                self.warn_of_pass("'lengths'", wrong)
-                build, wrong = again, ""
-            elif fault := rule_at_fault(build):
+            if fault := rule_at_fault(build):
                 raise CompileError(fault)
             elif other := self._without(right, wrong):
                 build, wrong = other, ""
@@ -353,6 +355,13 @@ class Variants:
                 raise CompileError(range_sentence(*pair))
             off = "{:.4g} instead of {:.4g}".format(*pair)
             self.warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
+
+    def check_range(self, build: Build, arrays: Sequence[NDArray[Any]]) -> None:
+        """Warn, once, if a program gives inf or nan in float32, and numbers in float64. `fit` has an error."""
+        if self.step._is_single and not self.step._with_outputs and "range" not in self.step._said:
+            pair = lost(build, self.step._numbers(), arrays)
+            if pair and not np.isfinite(pair[0]):
+                self.warn("range", range_sentence(*pair))
 
     def ask_the_engine(self, build: Build, arrays: Sequence[NDArray[Any]], size: int) -> None:
         """Raise what the engine raises for the first example that gives inf or nan. What it gives too is right."""

@@ -3,7 +3,7 @@
 The engine computes one example eagerly. The compiled program must give its value, its outputs and every gradient.
 The tolerance is what rounding can do to that number, however much its terms cancel: see `rounding`. Two examples
 together must give the mean of the two alone, or rows of the batch mix. A program for any length is compared at
-another length too.
+each length before it is used there.
 
 Parameters and inputs are moved at random first, since zeros hide faults. On a kink, or where everything cancels,
 rounding decides between two right answers. So a disagreement counts only if there is one at a second point too.
@@ -34,10 +34,8 @@ from ..find.lowered import PARAMETER, every_array
 from ..trace.checks import TOLERANCE, collector_paused, differentiated, near
 from ..trace.lending import read_numbers, standing_in
 from ..trace.nesting import flat_values
-from ..trace.surroundings import Given
 from .batches import examples
 from .build import Broken, Build, Request
-from .lengths import resized
 
 POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
 SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
@@ -54,15 +52,11 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
         if wrong is None or (not wrong and _alike(build, twin, arrays)):
             return wrong
 
-    def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]], program: Build = build) -> str | None:
-        with program.contract.at(theta.tolist()):
-            return _at(program, build.contract.given, theta, inputs)
+    def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
+        with build.contract.at(theta.tolist()):
+            return _at(build, theta, inputs)
 
-    def compared_at_all(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
-        wrong = compared(theta, inputs)
-        return _lengths_differ(build, compared, theta, inputs) if wrong == "" else wrong
-
-    return judged(points(build, [array[:2] for array in arrays], arrays), compared_at_all)
+    return judged(points(build, [array[:2] for array in arrays], arrays), compared)
 
 
 def judged(tried: Iterable[tuple[Any, Any]], compared: Callable[[Any, Any], str | None]) -> str | None:
@@ -102,26 +96,6 @@ def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
         triples = zip(got, exact, largest, strict=True)
         return all((np.abs(a - b) <= relative * np.abs(b) + absolute * most).all() for a, b, most in triples)
     return False
-
-
-def _lengths_differ(
-    build: Build, compared: Callable[..., str | None], theta: NDArray[Any], inputs: Sequence[NDArray[Any]]
-) -> str:
-    """Compare a program for inputs of any length at others too: what is right for one only is no recurrence."""
-    lengths = build.lengths
-    if not lengths:
-        return ""
-    for other in lengths.others:
-        sizes = lengths.lengths(other.contract.request)
-        if sizes not in lengths.agreed:
-            wrong = compared(theta, resized(inputs, lengths.axes, sizes), other)
-            if wrong:
-                return f"{wrong}, for inputs of length {', '.join(map(str, sizes))}"
-            if wrong is None:
-                return ""
-            lengths.agreed.add(sizes)
-    lengths.agreed.add(lengths.lengths(build.contract.request))
-    return ""
 
 
 def run_eagerly(build: Build, theta: Any, arrays: Sequence[NDArray[Any]]) -> tuple[list[float], Any]:
@@ -262,9 +236,10 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]
     return array * (1 + 0.1 * rng.standard_normal(array.shape)) + 0.1 * rng.standard_normal(array.shape)
 
 
-def _at(build: Build, given: Given, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> str | None:
+def _at(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong for these examples."""
-    contract, request, function, parameters = build.contract, build.contract.request, given.function, given.learned
+    contract, request = build.contract, build.contract.request
+    function, parameters = contract.given.function, contract.given.learned
     gradient, plain = np.empty_like(theta), examples(contract.picks, arrays, contract.kinds)
     results: list[Any] = []
     try:

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Real
 from typing import Any
 
 from ...engine.calculus import gradients
@@ -87,19 +86,6 @@ def check_sizes(names: Sequence[str], sizes: Sequence[int]) -> None:
         raise ValueError(f"All arguments must be batches of one size, the length of the first axis: {shown}.")
     if 0 in sizes:
         raise ValueError(f"The batch is empty: {names[0]} has no examples. Give one or more.")
-
-
-def real_numbers(theta: list[Any], n: int) -> list[float]:
-    """The numbers of the list from `arrays()`, which takes anything. Raises unless they are n real numbers."""
-    if len(theta) != n:
-        raise ValueError(
-            f"theta needs one number per parameter, {n:,}, got {len(theta):,}: set its numbers in place, as in "
-            "theta[0] = 0.5."
-        )
-    for place, number in enumerate(theta):
-        if number.__class__ is not float and not isinstance(number, Real):
-            raise not_numbers(number, f"theta[{place}]")
-    return [float(number) for number in theta]
 
 
 def single_number(x: Any, name: str) -> ValueError:
