@@ -150,6 +150,10 @@ def test_many_additions_are_freed(n: int, chain: tuple[Value, Value], living: Ca
 
 
 # --- Pickles --------------------------------------------------------------------------------------------------
+class Weight(Value):
+    """A class of a user's own."""
+
+
 def shared_results() -> list[Value]:
     """Three results over one graph; each needs the nodes of the one before."""
     x, y = Value(0.5, label="x"), Value(2.0, label="y")
@@ -200,11 +204,24 @@ def test_every_protocol_of_pickle_will_do(protocol: int) -> None:
 
 
 def test_nothing_is_remembered_when_no_pickler_is_left() -> None:
-    from tinygrad_edu.engine.pickling import _listed
+    from tinygrad_edu.engine.pickling import _lists
 
     results = shared_results()
     pickler = pickle.Pickler(io.BytesIO())
     pickler.dump(results)
-    assert _listed.nodes
+    assert _lists.listed
     del pickler
-    assert not _listed.nodes
+    assert not _lists.listed
+
+
+def test_a_pickler_does_not_rely_on_what_another_has_saved() -> None:
+    results = [Value(1.0)]
+    for _ in range(2000):
+        results.append(results[-1] * 1.001)
+    pickler = pickle.Pickler(io.BytesIO())
+    pickler.dump(results[1000])
+    assert_sharing_is_kept(pickle.loads(pickle.dumps(results[1000::500])), results[1000::500])
+
+
+def test_a_leaf_keeps_its_class_in_a_pickle() -> None:
+    assert type(pickle.loads(pickle.dumps(Weight(2.0) * 3)).parents[0]) is Weight
