@@ -61,7 +61,7 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
     likely, faults = parameters_among(order) | dict.fromkeys(leaves or ()), list[Audit]()
     # The parameters were changed, or if that does not agree with what the pass has left, the inputs.
     for sign in (likely.__contains__, lambda leaf: leaf not in likely)[: 1 + bool(likely)]:
-        before = _before(order, sign)
+        before = _before(order, sign) if suspects else now
         moved = [leaf for leaf in order if not near(before[leaf], leaf.data, 0.0)]
         there, sizes = _pass(order, before)
         here = _pass(order, now)[0] if moved else there
@@ -100,7 +100,8 @@ def counting(order: list[Value]) -> list[Value]:
 def _before(order: list[Value], likelier: Callable[[Value], Any]) -> Numbers:
     """The number of each node in the forward pass, nan for a leaf that the graph does not tell."""
     stale = {node: None for node in order if is_stale(node)}
-    sound = [node for node in order if node not in stale and not all(parent.rule for parent in node.parents)]
+    doubtful = {parent for node in stale for parent in node.parents if not parent.rule}
+    sound = [node for node in order if node not in stale and not doubtful.isdisjoint(node.parents)]
     slopes = (pair for node in sound for pair in zip(node.parents, slopes_of(node), strict=True))
     same = {parent for parent, slope in slopes if slope != 0}  # which does not tell of the w of w * 0
     uses = Counter(parent for node in order for parent in node.parents)
