@@ -3,6 +3,8 @@
 import copy
 import gc
 import io
+import itertools
+import operator
 import pickle
 import sys
 import threading
@@ -17,6 +19,7 @@ from hypothesis import given, settings
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, ancestors, edges, grad, gradients, hessian, jvp, topological_order, vjp
+from tinygrad_edu.debug.paths import Filmed
 from tinygrad_edu.testing import Program, programs
 
 
@@ -150,10 +153,6 @@ def test_many_additions_are_freed(n: int, chain: tuple[Value, Value], living: Ca
 
 
 # --- Pickles --------------------------------------------------------------------------------------------------
-class Weight(Value):
-    """A class of a user's own."""
-
-
 def shared_results() -> list[Value]:
     """Three results over one graph; each needs the nodes of the one before."""
     x, y = Value(0.5, label="x"), Value(2.0, label="y")
@@ -215,13 +214,11 @@ def test_nothing_is_remembered_when_no_pickler_is_left() -> None:
 
 
 def test_a_pickler_does_not_rely_on_what_another_has_saved() -> None:
-    results = [Value(1.0)]
-    for _ in range(2000):
-        results.append(results[-1] * 1.001)
+    results = list(itertools.accumulate([Value(1.0), *[1.001] * 2000], operator.mul))[1000::500]
     pickler = pickle.Pickler(io.BytesIO())
-    pickler.dump(results[1000])
-    assert_sharing_is_kept(pickle.loads(pickle.dumps(results[1000::500])), results[1000::500])
+    pickler.dump(results[0])
+    assert_sharing_is_kept(pickle.loads(pickle.dumps(results)), results)
 
 
 def test_a_leaf_keeps_its_class_in_a_pickle() -> None:
-    assert type(pickle.loads(pickle.dumps(Weight(2.0) * 3)).parents[0]) is Weight
+    assert type(pickle.loads(pickle.dumps(Filmed(2.0) * 3)).parents[0]) is Filmed
