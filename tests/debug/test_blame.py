@@ -344,6 +344,18 @@ def test_a_tiny_update_is_one_of_the_weights_and_of_no_constant() -> None:
     assert repr(blame(loss)).partition("note: ")[2].startswith("layer")
 
 
+def test_a_pass_with_numbers_that_are_not_known_accuses_nobody() -> None:
+    """One example: its prediction is that of an earlier step, so the last pass used numbers between the two."""
+    model = nn.MLP(2, [3, 1], "tanh", rng=1)
+    prediction = model([0.5, -0.3])
+    for rate in (0.5, 0.5, math.nan):
+        model.zero_grad()
+        (loss := (prediction - 1.0) ** 2).backward()
+        assert "accumulated" not in repr(blame(loss))
+        descend(model.parameters(), rate)
+    assert " and 12 more changed after the backward pass" in repr(blame(loss))
+
+
 def test_predictions_of_an_earlier_step() -> None:
     """The loss is new in each step, the predictions are not: the last pass used numbers that are neither."""
     model = nn.MLP(3, [4, 1], "tanh", rng=0)

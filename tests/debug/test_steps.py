@@ -107,7 +107,7 @@ def test_names_many_operands_and_numbers_in_sentences():
 
 # --- The numbers ----------------------------------------------------------------------------------------------
 def bits(x):
-    return (type(x), repr(x))  # -0.0 is not 0.0, and nan is itself
+    return (type(x), x if isinstance(x, Fraction) else repr(x))  # -0.0 is not 0.0, and nan is itself
 
 
 def check_against_backward(root, upstream):

@@ -3,6 +3,8 @@
 import copy
 import gc
 import io
+import itertools
+import operator
 import pickle
 import sys
 import threading
@@ -17,6 +19,7 @@ from hypothesis import given, settings
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, ancestors, edges, grad, gradients, hessian, jvp, topological_order, vjp
+from tinygrad_edu.debug.paths import Filmed
 from tinygrad_edu.testing import Program, programs
 
 
@@ -200,11 +203,22 @@ def test_every_protocol_of_pickle_will_do(protocol: int) -> None:
 
 
 def test_nothing_is_remembered_when_no_pickler_is_left() -> None:
-    from tinygrad_edu.engine.pickling import _listed
+    from tinygrad_edu.engine.pickling import _lists
 
     results = shared_results()
     pickler = pickle.Pickler(io.BytesIO())
     pickler.dump(results)
-    assert _listed.nodes
+    assert _lists.listed
     del pickler
-    assert not _listed.nodes
+    assert not _lists.listed
+
+
+def test_a_pickler_does_not_rely_on_what_another_has_saved() -> None:
+    results = list(itertools.accumulate([Value(1.0), *[1.001] * 2000], operator.mul))[1000::500]
+    pickler = pickle.Pickler(io.BytesIO())
+    pickler.dump(results[0])
+    assert_sharing_is_kept(pickle.loads(pickle.dumps(results)), results)
+
+
+def test_a_leaf_keeps_its_class_in_a_pickle() -> None:
+    assert type(pickle.loads(pickle.dumps(Filmed(2.0) * 3)).parents[0]) is Filmed

@@ -333,10 +333,10 @@ class Swapped(optim.Optimizer):
 
 
 class Signed(optim.Optimizer):
-    """Calls NumPy, so it runs on numbers alone."""
+    """Runs on arrays, not on Symbols: it calls NumPy, and compares t."""
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
-        return (parameter - self.lr * np.sign(gradient),)
+        return (parameter - self.lr * min(1.0, t / 10) * np.sign(gradient),)
 
 
 class Normed(optim.Optimizer):
@@ -346,15 +346,21 @@ class Normed(optim.Optimizer):
         return (parameter - self.lr * gradient / np.linalg.norm(gradient),)
 
 
-class Decaying(optim.SGD):
-    """Its setting may change in place, inside of a tuple."""
+class Decaying(optim.Optimizer):
+    """Its setting may change in place, inside of a tuple. Its states: the old vector, another, a number."""
+
+    n_states = 3
 
     def __init__(self, parameters: Any, lr: float = 0.1):
         super().__init__(parameters, lr)
         self.hyper = ({"beta": 0.9},)
 
+    def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
+        velocity = self.hyper[0]["beta"] * state[1] + gradient
+        return parameter - self.lr * velocity / (gradient**2 + 1) ** 0.5, parameter, velocity, 7.0
 
-MORE = [*EVERY, *(lambda p, make=make: make(p, lr=0.1) for make in [Swapped])]
+
+MORE = [*EVERY, *(lambda p, make=make: make(p, lr=0.1) for make in (Swapped, Signed, Decaying))]
 
 
 @pytest.mark.parametrize("make", MORE)
@@ -380,12 +386,21 @@ def test_vectors_go_the_way_of_the_values(make: Any) -> None:
             assert optimizers[1].state[b] == pytest.approx(optimizers[0].state[a], rel=1e-12, abs=1e-12)
 
 
-def test_settings_may_change_between_steps_on_vectors() -> None:
+CHANGES: list[tuple[Any, Any]] = [
+    (lambda p: optim.SGD(p, lr=0.1), lambda optimizer, beta: setattr(optimizer, "momentum", beta)),
+    (Decaying, lambda optimizer, beta: optimizer.hyper[0].update(beta=beta)),
+    (Decaying, lambda optimizer, beta: setattr(optimizer, "hyper", ({"beta": beta},))),
+]
+
+
+@pytest.mark.parametrize(("make", "change"), CHANGES)
+def test_settings_may_change_between_steps_on_vectors(make: Any, change: Any) -> None:
     w, vector = Value(1.0), np.array([1.0])
-    optimizer, other = optim.SGD([w], lr=0.1), moved(lambda p: optim.SGD(p, lr=0.1), 1.0)
+    optimizer, other = make([w]), moved(make, 1.0)
     with other.arrays(vector) as step:
         for beta in (0.9, 0.9, 0.1, 0.1):
-            optimizer.momentum = other.momentum = beta
+            change(optimizer, beta)
+            change(other, beta)
             step([2.0])
             descend(optimizer, 2.0)
     assert vector[0] == pytest.approx(w.data, rel=1e-14)
@@ -406,23 +421,21 @@ def test_the_emitted_update_is_the_equation_in_place() -> None:
 def test_an_emitted_update_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORWARD, "add", "subtract")
     vector = np.array([1.0])
-    optimizer, said = optim.SGD([Value(1.0)], momentum=0.9), "SGD does not run on vectors: let it be arithmetic"
-    with optimizer.arrays(vector) as step, pytest.raises(TypeError, match=said):
+    with optim.SGD([Value(1.0)], lr=0.1, momentum=0.9).arrays(vector) as step:
         step([2.0])
-    assert vector[0] == 1.0
+        step([2.0])
+    assert vector[0] == pytest.approx(1 - 0.1 * 2 - 0.1 * 3.8, rel=1e-15)
 
 
 def test_a_step_that_cannot_be_made_moves_nothing() -> None:
     values = [Value(1.0), Value(2.0)]
-    vector = np.zeros(2)
+    vector, normed = np.zeros(2), Normed(values, lr=0.1)
     with optim.SGD(values).arrays(vector) as step, pytest.raises(ValueError, match="The gradient needs the shape"):
         step([1.0])
-    for make in (Normed, Signed, Decaying):
-        optimizer, said = make(values, lr=0.1), f"update of {make.__name__} does not run on vectors"
-        with optimizer.arrays(vector) as step, pytest.raises(TypeError, match=said):
-            step([1.0, 2.0])
-        assert vector.tolist() == [0.0, 0.0]
-        assert optimizer.state == {}
+    with normed.arrays(vector) as step, pytest.raises(TypeError, match="update of Normed does not run on vectors"):
+        step([1.0, 2.0])
+    assert vector.tolist() == [0.0, 0.0]
+    assert normed.state == {}
 
 
 @pytest.mark.parametrize(

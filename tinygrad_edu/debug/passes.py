@@ -61,7 +61,7 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
     likely, faults = parameters_among(order) | dict.fromkeys(leaves or ()), list[Audit]()
     # The parameters were changed, or if that does not agree with what the pass has left, the inputs.
     for sign in (likely.__contains__, lambda leaf: leaf not in likely)[: 1 + bool(likely)]:
-        before = _before(order, sign)
+        before = _before(order, sign) if suspects else now
         moved = [leaf for leaf in order if not near(before[leaf], leaf.data, 0.0)]
         there, sizes = _pass(order, before)
         here = _pass(order, now)[0] if moved else there
@@ -73,12 +73,14 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
         return faults[0]
     if leaves is None:
         leaves = moved + list(parameters_among(order)) or counting(order)
-    left = {}
-    for leaf in dict.fromkeys(leaves):
-        this = there.get(leaf, math.nan)
-        known = leaf.grad and math.isfinite(leaf.grad) and math.isfinite(this)  # 0 was cleared
-        if known and abs(leaf.grad - this) > 1e-6 * max(sizes[leaf], abs(leaf.grad)):
-            left[leaf] = this
+
+    def differs(node: Value) -> bool:
+        known = node.grad and math.isfinite(node.grad) and math.isfinite(there[node])  # 0 was cleared
+        return bool(known and abs(node.grad - there[node]) > 1e-6 * max(sizes[node], abs(node.grad)))
+
+    left = {leaf: there[leaf] for leaf in dict.fromkeys(leaves) if leaf in there and differs(leaf)}
+    if moved and any(node.rule and differs(node) for node in order):
+        left = {}  # interior gradients do not add up: the pass used numbers that are not known
     numbers = {node: node.data if x != x else x for node, x in before.items()}
     left = {} if _on_purpose([(leaf.grad, this, numbers[leaf]) for leaf, this in left.items()]) else left
     left = dict(sorted(left.items(), key=lambda pair: -size(pair[0].grad - pair[1])))
@@ -100,7 +102,8 @@ def counting(order: list[Value]) -> list[Value]:
 def _before(order: list[Value], likelier: Callable[[Value], Any]) -> Numbers:
     """The number of each node in the forward pass, nan for a leaf that the graph does not tell."""
     stale = {node: None for node in order if is_stale(node)}
-    sound = [node for node in order if node not in stale and not all(parent.rule for parent in node.parents)]
+    doubtful = {parent for node in stale for parent in node.parents if not parent.rule}
+    sound = [node for node in order if node not in stale and not doubtful.isdisjoint(node.parents)]
     slopes = (pair for node in sound for pair in zip(node.parents, slopes_of(node), strict=True))
     same = {parent for parent, slope in slopes if slope != 0}  # which does not tell of the w of w * 0
     uses = Counter(parent for node in order for parent in node.parents)
@@ -125,7 +128,7 @@ def _solutions(node: Value) -> int:
 
 def _solved(node: Value, leaf: Value, numbers: Numbers) -> Any:
     """The number of one leaf for which the operation gives the number of the node, by Newton's method; or nan."""
-    x = leaf.data
+    x = leaf.data if leaf.data == leaf.data else type(leaf.data)(1)  # not from nan on
     with suppress(ArithmeticError, ValueError):  # a slope of 0, or outside of the domain
         for _ in range(40):
             operands = [x if parent is leaf else numbers[parent] for parent in node.parents]

@@ -103,6 +103,7 @@ class Rule:
             name=name, symbol=symbol, forward=forward, backward=backward, n_inputs=n_inputs, **declared
         )
         vars(self).update(vars(self.declared))
+        self.parameters = self.parameters or {}
         shown = {key: f"({x})" if "/" in str(x) else x for key, x in self.parameters.items()}  # x**(1/2)
         self.symbol = self.symbol.format(**shown)
         if self.parameters:
@@ -268,5 +269,5 @@ def rule(
         raise ValueError(f"kinks= are points of one input, and {name} has several: declare ties=True, or none.")
     parameters = getattr(declared_as, "__kwdefaults__", None)
     declared.setdefault("formula", (forward.__doc__ or "").partition("\n")[0])
-    RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters or {}, **declared)
+    RULES[name] = Rule(name, symbol or name, forward, backward, parameters=parameters, **declared)
     return RULES[name]

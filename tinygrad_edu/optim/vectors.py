@@ -54,11 +54,10 @@ class VectorSteps:
                 f"The gradient needs the shape of the vector, {self.vector.shape}, got {gradient.shape}."
             )
         settings = self.optimizer.settings()
-        if not _is_constant(tuple(settings.values())):  # it is written into the program
-            raise self._refused(" with a setting that can change in place: let each be a number or a text")
+        settings = settings if _is_constant(tuple(settings.values())) else None
         with np.errstate(all="ignore"):
             if self._update is None or settings != self._settings:
-                self._update, self._settings = self._emitted(gradient), settings
+                self._update, self._settings = self._made(gradient, settings is not None), settings
             self._update(gradient, self.steps + 1, float(self.optimizer.lr))
         self.steps = self.steps + 1
 
@@ -70,24 +69,37 @@ class VectorSteps:
             if row[0]:
                 self.optimizer.state[parameter] = row
 
-    def _emitted(self, gradient: NDArray[Any]) -> Update:
-        """The equation as a program in place, if it moves numbers as the equation itself does."""
+    def _made(self, gradient: NDArray[Any], constant: bool) -> Update:
+        """The equation as a program in place, or else on arrays: the first that moves numbers as it does itself.
+
+        The settings are written into the program. A setting that can change in place, such as a dict, could change
+        unseen: then the equation runs on arrays, which reads its settings at every step.
+        """
         from ..compiler.backends.update import UpdateProgram
 
         reason = ""
-        try:
-            build = UpdateProgram(self.optimizer).build
-            if self.agrees(build, gradient):
-                return build(self.vector, *self.state)
-        except Exception as error:  # a user's equation may do anything with its numbers
-            reason = f" ({error})"
-        raise self._refused(
-            f"{reason}: let it be arithmetic, with functions of tinygrad_edu.elementary, that moves each "
-            "parameter by itself"
+        for make in (lambda: UpdateProgram(self.optimizer).build, lambda: self._on_arrays)[not constant :]:
+            try:
+                build = make()
+                if self.agrees(build, gradient):
+                    return build(self.vector, *self.state)
+                reason = ""
+            except Exception as error:  # a user's equation may do anything with its numbers
+                reason = f" ({error})"
+        raise TypeError(
+            f"The update of {type(self.optimizer).__name__} does not run on vectors{reason}: let it be "
+            "arithmetic, with functions of tinygrad_edu.elementary, that moves each parameter by itself."
         )
 
-    def _refused(self, why: str) -> TypeError:
-        return TypeError(f"The update of {type(self.optimizer).__name__} does not run on vectors{why}.")
+    def _on_arrays(self, *places: NDArray[Any]) -> Update:
+        def update(gradient: Any, t: Any, lr: Any) -> None:
+            results = self.optimizer.update(t, places[0], gradient, *places[1:])
+            # A result that is an old vector would be overwritten before it is copied to its place.
+            results = [x.copy() if any(x is place for place in places) else x for x in results]
+            for place, result in zip(places, results, strict=True):
+                place[...] = result
+
+        return update
 
     def agrees(self, build: Callable[..., Update], gradient: NDArray[Any]) -> bool:
         """Does an update move some of the parameters as the equation moves numbers?"""
