@@ -162,6 +162,11 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
         "use expm1(x) for exp(x) - 1",
     ),
     # overflow, kinks, ties, poles, nan
+    "an overflow below": (
+        rule_of("x * x / (1 + x * x)", "u * 2 * x / pow(1 + x * x, 2)", domain=(Interval(1, 1e90),)),
+        ROUNDING,
+        "because   1.341e+154**2 is inf",
+    ),
     "an overflow on the way": (
         rule_of("exp(x) / (1 + exp(x))", "u * sigmoid(x) * sigmoid(-x)"),
         SINGULAR,
@@ -172,6 +177,11 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
         rule_of("maximum(x - 1, 0 * x)", "u * heaviside(x - 1)"),
         SINGULAR,
         "The slopes on its two sides are 0.0 and 1.0: " + KINK,
+    ),
+    "a slope that is a number": (
+        rule_of("maximum(x, 0)", "u if x > 0 else 0.0"),
+        SINGULAR,
+        "if this is a kink, declare kinks=(0.0,).",
     ),
     "a kink far away, not declared": (
         rule_of("maximum(x - 1e7, 0 * x)", "u * heaviside(x - 1e7)"),

@@ -303,6 +303,7 @@ def test_an_overflow_is_not_taken_for_a_kink(forward: str, share: str, cause: st
     assert "the slope for x is nan, where it should be" in message
     assert cause in message
     assert "declare kinks" not in message
+    assert "nan may come from nan only: multiply in another order" in message
 
 
 @pytest.mark.parametrize(
@@ -532,6 +533,25 @@ def test_a_slope_lost_beside_a_larger_term_is_unknown() -> None:
     """e^100000 has 144,270 bits in front of the point: differences for y were 0, and the right slope "wrong"."""
     rule = rule_of("exp(x) + y * y", "u * exp(x)", "u * 2 * y")
     assert check_rule(rule, domain=st.sampled_from([(100000.0, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]))
+
+
+@pytest.mark.parametrize(
+    ("slope", "floats_only", "words"),
+    [
+        ("0.1 + 1.5 * sqrt(x - 1)", False, "loses digits on mpmath numbers"),  # a ValueError left check_rule
+        ("x / x / 10 + where(equal(x, 1), math.nan, 1.5 * sqrt(x - 1))", True, "the slope for x is nan, where"),
+        ("x / x / 10 + where(equal(x, 1), inf, 1.5 * sqrt(x - 1))", False, "got       inf\n.*allowed are 32$"),
+    ],
+)
+def test_a_size_that_cannot_be_told(slope: str, floats_only: bool, words: str) -> None:
+    """The slope 1/10 + 1.5 sqrt(x - 1) has no slope of its own at 1, the end of the domain."""
+    rule = rule_of("x / 10 + (x - 1) * sqrt(x - 1)", f"u * ({slope})", domain=(Interval(1, 50),))
+    rule.floats_only = floats_only
+    reference = Reference(
+        lambda x: x / 10 + mp.sqrt(x - 1) ** 3, lambda x: [mp.mpf(1) / 10 + 1.5 * mp.sqrt(x - 1)]
+    )
+    with pytest.raises(RuleMismatch, match=words):
+        check_rule(rule, reference)
 
 
 def test_a_kink_that_no_step_can_see_is_unknown() -> None:
