@@ -133,6 +133,11 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "two mistakes": (rule_of("tanh(x)", "1 - x * x"), LINEAR, "kind      upstream not used linearly"),
     # the formula
     "swapped": (rule_of("x * y", "u * x", "u * y"), FORMULA, "it is the slope of the other operand, y"),
+    "both, beyond 2": (
+        rule_of("x * y", "u * y * where(x > 2, 2, 1)", "u * x * where(y > 2, 3, 1)"),
+        FORMULA,
+        "the slope is right at the points around",
+    ),
     "a constant operand": (rule_of("x * y", "u * y", "0 * u"), FORMULA, "the operand is taken for a constant"),
     "upstream alone": (rule_of("x * y", "u", "u * x"), FORMULA, "the local slope is missing"),
     "no sign in -": (rule_of("x - y", "u", "u"), FORMULA, "it is the slope of the other operand, x"),

@@ -221,8 +221,7 @@ def test_nothing_is_left_when_the_grader_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_end_of_an_engine_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a process that cannot be ended: here there is none, and it seems to stay."""
-    monkeypatch.setattr(process, "_descendants", lambda: [2**30])
+    monkeypatch.setattr(process, "_descendants", lambda: [2**30])  # as one that cannot be ended
     graded = process.EngineProcess(engine("lecture"), 60, 512)
     graded._connection.send([0])  # no program: its process ends
     graded._process.join(30)  # 3 on a quiet machine
