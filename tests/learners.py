@@ -387,7 +387,10 @@ TEXTS = {  # longer pieces of code, which the tables below call by a name
         return hash((self.data, self._op))
 
     def __repr__""",
+    "SLOTS": "class Value:\n    __slots__ = 'data', 'grad', '_backward', '_prev', '_op', 'label'\n",
     "REPR": "    def __repr__",
+    "IADD": "class Value:\n    def __iadd__(self, other):\n        self.data += other.data\n        return self\n",
+    "ISUB": "class Value:\n    def __isub__(self, other):\n        return Value(self.data - other.data)\n",
     "CALL": "            node._backward()\n",
     "CLASS": "class Value:\n",
     "CLASS_WITH_OPERANDS": "class Value:\n    _prev = set()\n",
@@ -465,6 +468,7 @@ exp raises | lecture | out.data * out.grad -> ou.data * out.grad | raises
 gradients begin at 1 | lecture | self.grad = 0.0 -> self.grad = 1.0 | start
 half a gradient for b | pairs | (other, self.value) -> (other, self.value / 2) | slope
 the root has 2 | composed | self.grad = 1.0 -> self.grad = 2.0 | root
+the root has its number | lecture | self.grad = 1.0 -> self.grad = self.data | root
 minus is 1 times | composed | self * -1 -> self * 1 | value
 a sum with a product's slopes | lecture | += 1.0 * out -> += other.data * self.data * out | slope
 other.grad is assigned | composed | other.grad += self.data -> other.grad = self.data | overwrites
@@ -499,6 +503,8 @@ both shares of * to other | lecture | self.grad += other.data * -> other.grad +=
 both shares of + to self | lecture | other.grad += 1.0 -> self.grad += 1.0 | misplaced
 both edges lead to self | pairs | (other, self.value)]) -> (self, self.value)]) | misplaced
 six operations | lecture | in reversed(topo) -> in topo[::-1][:6] | levels
++= in place | lecture | CLASS -> IADD | mutates
+-= outside of the graph | lecture | CLASS -> ISUB | severed
 tanh beyond 3 | lecture | (1 - t**2) * out -> (1 - t**2 if abs(x) < 3 else 0) * out | slope
 """)
 MUTANTS += [  # and what holds for the lecture's engine holds for one whose operations are made of others
@@ -522,7 +528,7 @@ relu' of 0 is 1 | lecture | out.data > 0 -> self.data >= 0 | depth interior relu
 numbers in arrays | lecture | self.data = data -> self.data = data * np.ones(1) | depth interior
 a list for all passes | lecture | topo = [] -> pass && visited = set() -> pass \
     && backward(self) -> backward(self, topo=[], visited=set()) | depth interior
-operands in a list | lecture | set(_children) -> list(_children) | depth interior
+operands in a list | lecture | set(_children) -> list(_children) && CLASS -> SLOTS | depth interior
 """)
 
 

@@ -133,6 +133,11 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "two mistakes": (rule_of("tanh(x)", "1 - x * x"), LINEAR, "kind      upstream not used linearly"),
     # the formula
     "swapped": (rule_of("x * y", "u * x", "u * y"), FORMULA, "it is the slope of the other operand, y"),
+    "both, beyond 2": (
+        rule_of("x * y", "u * y * where(x > 2, 2, 1)", "u * x * where(y > 2, 3, 1)"),
+        FORMULA,
+        "the slope is right at the points around",
+    ),
     "a constant operand": (rule_of("x * y", "u * y", "0 * u"), FORMULA, "the operand is taken for a constant"),
     "upstream alone": (rule_of("x * y", "u", "u * x"), FORMULA, "the local slope is missing"),
     "no sign in -": (rule_of("x - y", "u", "u"), FORMULA, "it is the slope of the other operand, x"),
@@ -162,6 +167,11 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
         "use expm1(x) for exp(x) - 1",
     ),
     # overflow, kinks, ties, poles, nan
+    "an overflow below": (
+        rule_of("x * x / (1 + x * x)", "u * 2 * x / pow(1 + x * x, 2)", domain=(Interval(1, 1e90),)),
+        ROUNDING,
+        "because   1.341e+154**2 is inf",
+    ),
     "an overflow on the way": (
         rule_of("exp(x) / (1 + exp(x))", "u * sigmoid(x) * sigmoid(-x)"),
         SINGULAR,
@@ -172,6 +182,11 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
         rule_of("maximum(x - 1, 0 * x)", "u * heaviside(x - 1)"),
         SINGULAR,
         "The slopes on its two sides are 0.0 and 1.0: " + KINK,
+    ),
+    "a slope that is a number": (
+        rule_of("maximum(x, 0)", "u if x > 0 else 0.0"),
+        SINGULAR,
+        "if this is a kink, declare kinks=(0.0,).",
     ),
     "a kink far away, not declared": (
         rule_of("maximum(x - 1e7, 0 * x)", "u * heaviside(x - 1e7)"),

@@ -41,6 +41,7 @@ LONG = ("backward() of the operands", "other._backward with its own gradient", "
 SENTENCES = {
     "a rule that is not called": "no gradient passes beyond the root: call each rule, as in node._backward()",
     "backward() of the operands": "every gradient is set to 1: only the root's is; call no operand's backward()",
+    "+= in place": "changes the number of a node, in a+=b: it must give what a + b gives, in a new node",
 }
 
 

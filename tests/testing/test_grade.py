@@ -17,6 +17,7 @@ from learners import LECTURE, engine
 
 from tinygrad_edu import cli
 from tinygrad_edu.testing import diagnose
+from tinygrad_edu.testing.grade import process
 
 TEXT = "import math\n" + LECTURE
 PLUS = """
@@ -217,6 +218,15 @@ def test_nothing_is_left_when_the_grader_is_killed(tmp_path: Path) -> None:
         if kill:
             grader.kill()
             grader.wait()
+
+
+def test_the_end_of_an_engine_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_descendants", lambda: [2**30])  # as one that cannot be ended
+    graded = process.EngineProcess(engine("lecture"), 60, 512)
+    graded._connection.send([0])  # no program: its process ends
+    graded._process.join(30)  # 3 on a quiet machine
+    assert graded._process.exitcode == 1
+    graded.close()
 
 
 def _sleeping(seconds: str) -> list[bytes]:

@@ -43,7 +43,10 @@ def failure(test: Callable[[], None]) -> str:
 def test_values_are_fresh_leaves_of_their_kind_in_their_range(kind: Any, data: st.DataObject) -> None:
     low = data.draw(st.integers(-50, 50))
     high = low + data.draw(st.integers(0, 50))
-    for strategy, ends in [(values(kind=kind), (-10, 10)), (values(low, high, kind=kind), (low, high))]:
+    for strategy, ends in [
+        *((values(kind=kind), (-10, 10)), (values(max_value=-15, kind=kind), (-35, -15))),
+        (values(low, high, kind=kind), (low, high)),
+    ]:
         x, y = data.draw(strategy), data.draw(strategy)
         assert x is not y
         assert (type(x), type(x.data), x.rule, x.grad, x.label) == (Value, kind, None, 0.0, "")

@@ -221,19 +221,19 @@ class Case:
         error = ulps(got, exact)
         if error <= self.bound:
             return error
-        try:
-            excused = ulps(got, exact, self.size(point, place))
-        except (ValueError, ArithmeticError):  # the size is not known, so nobody is accused
-            excused = self.bound
+        excused = ulps(got, exact, self.size(point, place))
         # at a kink, the slope's own slope would be taken for infinite
         return error if excused <= self.bound and self.kink(point, place) else excused
 
     def size(self, point: Point, place: int) -> Any:
-        """The size of the terms that may cancel in the value (place 0) or in a slope."""
-        if place:
-            return self.reference.slope_size_of(point, place - 1)
+        """The size of the terms that may cancel in the value (place 0) or in a slope; inf if it is not known."""
         slopes = self.exact(point)[1:]
-        return self.reference.value_size(point, slopes) if slopes else 0
+        try:
+            if place:
+                return self.reference.slope_size_of(point, place - 1)
+            return self.reference.value_size(point, slopes) if slopes else 0
+        except (ValueError, ArithmeticError):
+            return mp.inf  # so that nobody is accused but of nan
 
     def errors(self, point: Point) -> list[float]:
         """The errors in ulps of the value and of each slope; none where they cannot be told, or the time is up."""

@@ -34,17 +34,18 @@ def explain(case: Case, failure: RuleMismatch) -> None:
     if failure.kind == Kind.FORMULA:
         facts["likely"] = formula_mistake(case, point, place)
         return
-    result = None
+    result: Any = None
     with contextlib.suppress(Exception):  # the rule does not take Values: that is another failure
         result = case.graph(point, place)
-    facts["because"] = origin(result) if result else ""
-    if not failure.hint and "error" not in facts:
+    is_graph = isinstance(result, Value)  # and no constant
+    facts["because"] = origin(result) if is_graph else ""
+    if not failure.hint and not facts.get("error"):
         failure.hint = NOT_FROM_NAN
     if failure.kind == Kind.ROUNDING:
         facts["where"] = lost_where(case, place)
         if not facts["because"] and not failure.hint:
             failure.what = failure.what.replace("is wrong", "loses its digits, though the formula is right")
-        failure.hint = failure.hint or (rounding_mistake(result) if result else "")
+        failure.hint = failure.hint or (rounding_mistake(result) if is_graph else "")
 
 
 def upstream_mistake(slope: float, share: float) -> str:
@@ -149,7 +150,7 @@ def _factor(ratio: Any) -> str:
 
 
 def _close(a: Any, b: Any, tolerance: float = 1e-11) -> bool:
-    return bool(a == b or abs(a - b) <= tolerance * max(abs(a), abs(b)))
+    return bool(a == b or abs(a - b) <= tolerance * max(abs(a), abs(b)) < mp.inf)
 
 
 # --- Lost digits --------------------------------------------------------------------------------------------

@@ -108,6 +108,7 @@ class Examination:
             self._ask_all()
             asked = True
             self._explain()
+            self._in_place()
             self._random_programs()
             self._limits()
         except GivenUp as end:
@@ -374,6 +375,19 @@ class Examination:
             f"print({read.format(names[place])})  # expected {four_digits(expected)}, got {told}",
         ]
         return replace(mistake, program="\n".join(lines), expected=expected, got=got, step=step, graph=program)
+
+    def _in_place(self) -> None:
+        """Does a += b give what a + b gives, where an engine has an __iadd__ of its own?"""
+        for text in self._mergers():
+            program, spelled = alone(text, points(text)[0]), self.spelled[text]
+            self.spelled[text] = f"a.__i{BINARY[text].replace('div', 'truediv')}__(b)"
+            answer = self._ask(program)
+            if not answer.error and text in self.fine() and self._wrong(program, answer) >= 0:
+                is_kept = near(answer.data[0], program.inputs[0])
+                name = "mutates" if not is_kept else "value" if any(answer.grads[:-1]) else "severed"
+                words = f"it must give what {text} gives, in a new node"
+                self._report(name, words, [text.replace(" b", "= b")], program)
+            self.spelled[text] = spelled
 
     def _differs(self, program: Program) -> bool:
         return self._wrong(program, self._ask(program)) >= 0

@@ -89,6 +89,7 @@ def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
     if len({grads[-1] for grads in answers}) == 1:
         seed = answers[0][-1]
         yield Fault("root", f"it is {seed:.4g}" if seed else ROOT, "seed", seed)
+    yield Fault("root", "it is the result itself", "seed", None)
     sizes = [abs(x) for answer in answers for x in answer]
     for bound in filter(None, dict.fromkeys((max(sizes, default=0.0), *BOUNDS))):
         words = f"they stay within {bound:.4g}; backward must leave them as they are"

@@ -171,7 +171,7 @@ def outcomes(trial: Trial, faults: Sequence[Fault]) -> Iterator[list[float]]:
         orders = trial.orders(tuple(graph), turns, options["walk"], options["seen"], options["levels"])
     for order in orders:
         grads = [options["start"]] * len(graph)
-        grads[-1] = options["seed"]
+        grads[-1] = trial.numbers[-1] if options["seed"] is None else options["seed"]
         for i in order:
             if mode == "node":
                 grads[i] = within(grads[i], bound)
