@@ -288,7 +288,8 @@ def check_of(made: Made, budget: float) -> str:
 
 def _is_of_floats(failure: RuleMismatch) -> bool:
     """Says it nothing of the slopes' formula? That of maximum(x * x, 0) is right, and cannot bend at 0."""
-    far = failure.kind == Kind.SINGULAR and not all(x == 0 or 1e-9 < abs(x) <= 20 for x in failure.point)  # nan
+    is_far = not all(x == 0 or 1e-9 < abs(x) <= 20 for x in failure.point)
+    far = failure.kind == Kind.SINGULAR and (is_far or " is nan, where" in failure.what)  # inf * 0
     kink = "declare kinks" in str(failure) or "declare ties" in str(failure)
     return failure.kind in (Kind.ROUNDING, Kind.SECOND) or far or kink
 

@@ -211,9 +211,6 @@ def west_contenders(leaves, operations, lanes, seconds):
         "compiled, backend=python": compiled(scalar, (), seconds),
     }
     many = {"compiled, lanes": compiled(laned, (noise,), seconds)}
-    if installed(TORCH):
-        one["PyTorch"] = by_hand(rivals.TorchWest(leaves, operations, 1), seconds, np.array)
-        many["PyTorch, lanes"] = by_hand(rivals.TorchWest(leaves, operations, lanes), seconds, np.array)
     few = noise[:3]
     outs, gradients = zip(*map(eager_step, few.tolist()), strict=True)
     mean = np.mean(outs), np.mean(gradients, axis=0)

@@ -154,23 +154,3 @@ class Moons:
         dZ1 = (dZ2 @ W2.T) * (A1 > 0)
         gradients = (X.T @ dZ1, dZ1.sum(axis=0), A1.T @ dZ2, dZ2.sum(axis=0), A2.T @ dS, dS.sum(axis=0))
         return float(loss), [g + 2e-4 * p for g, p in zip(gradients, self.parameters, strict=True)]
-
-
-class TorchWest:
-    """`west` by PyTorch as in the article, a tensor per node: of no axis, or, for more lanes than one, of one."""
-
-    def __init__(self, leaves, operations, lanes):
-        import torch
-
-        leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in leaves]
-        noise = torch.from_numpy(west_noise(lanes, len(leaves)).T) if lanes > 1 else None
-        softmax = lambda nodes: torch.softmax(torch.stack(nodes), dim=0)  # noqa: E731 - as PyTorch's users write it
-
-        def step():
-            """The mean of the last node over the lanes, and the gradients of the leaves that it depends on."""
-            nodes = leaves if noise is None else [x + y for x, y in zip(leaves, noise, strict=True)]
-            out = west(nodes, operations, torch.nn.functional.softplus, softmax).mean()
-            slopes = torch.autograd.grad(out, leaves, allow_unused=True)
-            return out.item(), [slope.item() for slope in slopes if slope is not None]
-
-        self.step = step
