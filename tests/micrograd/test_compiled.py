@@ -272,19 +272,9 @@ def three_ways(a: Any) -> Any:
     elif a.data < -1:
         factor, shift = 3.0, -a
     else:
-        factor, shift = 1.0, a * a
+        half = a / 2  # a name of this side alone
+        factor, shift = 2.0, half * a
     return factor * shift
-
-
-def corner(a: Any) -> Any:
-    if a.data > 1:
-        out = a
-    elif a.data > -1:
-        half = (a + 1) / 2
-        out = half * half
-    else:
-        out = Value(0.0)
-    return out
 
 
 def root_where_there_is_one(a: Any) -> Any:
@@ -297,8 +287,7 @@ def root_where_there_is_one(a: Any) -> Any:
 
 
 BY_UNIT: dict[str, Callable[[Any], Any]] = {
-    **{f.__name__: f for f in (leaky, hard_tanh, huber, stable_sigmoid, three_ways, corner)},
-    "roots": root_where_there_is_one,
+    **{f.__name__: f for f in (leaky, hard_tanh, huber, stable_sigmoid, three_ways, root_where_there_is_one)},
     "a sum on one side": lambda a: a if a.data > 0 else sum(part * k for k, part in enumerate([a, 0.5 * a])),
     "elu": lambda a: a if a.data > 0 else a.exp() - 1,
     "relu by hand": relu_by_branch,
