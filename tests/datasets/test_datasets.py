@@ -30,8 +30,7 @@ def test_iris_is_fishers() -> None:
     assert data.shape == (4,)
     X = np.concatenate([data.X_train, data.X_test])
     y = np.concatenate([data.y_train, data.y_test])
-    # The means that Fisher's table gives for each species, in cm.
-    assert [X[y == k].mean(axis=0).round(3).tolist() for k in range(3)] == [
+    assert [X[y == k].mean(axis=0).round(3).tolist() for k in range(3)] == [  # Fisher's means, in cm
         [5.006, 3.428, 1.462, 0.246],
         [5.936, 2.77, 4.26, 1.326],
         [6.588, 2.974, 5.552, 2.026],
@@ -47,8 +46,7 @@ def test_iris_is_split_evenly(test_share: float, seed: int) -> None:
     for y in (data.y_train, data.y_test):
         counts = np.bincount(y, minlength=3)
         assert counts.max() - counts.min() <= 1
-    # No row is lost, none is doubled.
-    rows = sorted(map(tuple, np.concatenate([data.X_train, data.X_test]).tolist()))
+    rows = sorted(map(tuple, np.concatenate([data.X_train, data.X_test]).tolist()))  # none is lost or doubled
     assert rows == sorted(map(tuple, np.concatenate([datasets.iris().X_train, datasets.iris().X_test]).tolist()))
 
 
