@@ -41,8 +41,8 @@ SIDE = "__tinygrad_edu_side__"
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
 BY_KEY = {"get", "pop", "setdefault", "add", "remove", "discard", "count"}  # methods that ask which one it is
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
-ITERATORS = {"zip", "range", "enumerate", "reversed", "list", "tuple"}
-FUNCTIONS = {"Value", "abs", "max", "min", "sum", "len", "round", *ITERATORS, *KNOWN, *RULES, *dir(math)}
+PYTHONS = "Value abs max min sum len round zip range enumerate reversed list tuple"
+FUNCTIONS = {*PYTHONS.split(), *KNOWN, *RULES, *dir(math)}
 EXPRESSIONS = (
     ast.Name, ast.Constant, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.IfExp, ast.Tuple,
     ast.Subscript, ast.Call, ast.Lambda, ast.operator, ast.unaryop, ast.cmpop, ast.boolop, ast.Load, ast.arguments,
@@ -318,18 +318,15 @@ class _Writer(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         outer, self._function = self._function, node
-        self._write_returns(node)
-        self.generic_visit(node)
-        self._function = outer
-        return node
-
-    def _write_returns(self, node: ast.FunctionDef) -> None:
         for i, statement in enumerate(node.body):
             if isinstance(statement, ast.If) and any(isinstance(x, ast.Return) for x in ast.walk(statement)):
                 result = self._result(node.body[i:])
                 if result is not None:
                     node.body[i:] = [ast.Return(result)]
                     break
+        self.generic_visit(node)
+        self._function = outer
+        return node
 
     def _result(self, block: Sequence[ast.stmt], depth: int = 0) -> ast.expr | None:
         """What a block returns, as an expression. None if there is none that does no more."""
@@ -354,25 +351,23 @@ class _Writer(ast.NodeTransformer):
                 if ast.dump(f) == ast.dump(g):
                     call = ast.Call(f, [ast.IfExp(node.test, a, b)], [])
                     return self.visit(ast.copy_location(ast.Expr(call), node))
-        triples = self._joined(node)
+        joined = self._joined(node)
         test = f"{SIDE}{node.lineno}_{node.col_offset}"
         original = copy.deepcopy(node)
         self.generic_visit(node)
         node.test = self._test(node.test)
-        if triples is None:
+        if joined is None:
             return node
-        made, known = triples
+        triples, known = joined
         choices: list[ast.stmt] = [
             ast.Assign([target], _call(_chosen, _name(test), _lambda(self.visit(a)), _lambda(self.visit(b))))
-            for target, a, b in made
+            for target, a, b in triples
         ]
         asked = _call(_asks, _name(test), _lambda(ast.Tuple(known, ast.Load())))
         plain = ast.If(_name(test), original.body, original.orelse)
-        statements = [
-            ast.Assign([ast.Name(test, ast.Store())], node.test),
-            ast.If(asked, choices or [ast.Pass()], [plain]),
-        ]
-        return [ast.copy_location(statement, node) for statement in statements]
+        both = ast.If(asked, choices or [ast.Pass()], [plain])
+        made = ast.Assign([ast.Name(test, ast.Store())], node.test)
+        return [ast.copy_location(statement, node) for statement in (made, both)]
 
     def _joined(self, node: ast.If) -> tuple[list[tuple[Any, ast.expr, ast.expr]], list[Any]] | None:
         """Targets with their values on both sides, and what must have a number before; None if it is no choice.
@@ -383,8 +378,7 @@ class _Writer(ast.NodeTransformer):
         if body is None or orelse is None:
             return None
         own = self._own_names(node.body, body) | self._own_names(node.orelse, orelse)
-        triples: list[tuple[Any, ast.expr, ast.expr]] = []
-        known: list[Any] = []
+        triples, known = list[tuple[Any, ast.expr, ast.expr]](), list[Any]()
         for target, a, b in _in_turn(body, orelse):
             is_own = isinstance(target, ast.Name) and target.id in own
             other: Any = ast.Constant(1.0) if is_own else _read(target)
@@ -397,9 +391,9 @@ class _Writer(ast.NodeTransformer):
         if self._function is None:
             return set()
         read, assigned = set[str](), set[str]()
-        for target, value in pairs:
-            read |= _names(value)
-            assigned |= set(_targets([(target, value)])) - read
+        for pair in pairs:
+            read |= _names(pair[1])
+            assigned |= {*_targets([pair])} - read
         inside = Counter(x.id for part in block for x in ast.walk(part) if isinstance(x, ast.Name))
         nodes = list(ast.walk(self._function))
         outside = Counter(x.id for x in nodes if isinstance(x, ast.Name)) - inside
@@ -444,10 +438,9 @@ def _targets(assigned: Sequence[tuple[ast.expr, ...]]) -> list[str]:
 def _in_turn(*sides: Sequence[tuple[Any, ast.expr]]) -> Iterator[tuple[Any, Any, Any]]:
     """Targets, and their values on either side or None: in an order in which both sides may be computed."""
     ours, theirs = rest = [list(zip(_targets(pairs), pairs, strict=True)) for pairs in sides]
-    shared: list[Any] = [name for name, _ in ours if name in dict(theirs)]
-    if shared != [name for name, _ in theirs if name in dict(ours)]:
-        shared = []
-    for name in [*shared, None]:
+    shared = [name for name, _ in ours if name in dict(theirs)]
+    in_order = shared == [name for name, _ in theirs if name in dict(ours)]
+    for name in [*(shared if in_order else ()), None]:
         for own, pairs in enumerate(rest):
             while pairs and pairs[0][0] != name:
                 _, (target, value) = pairs.pop(0)
@@ -466,8 +459,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     """The code of functions inside of a code, without that of the sides."""
     for part in code.co_consts:
         if isinstance(part, CodeType):
-            is_function = part.co_name[0] != "<" or part.co_name == "<lambda>"
-            if is_function and SIDE not in part.co_varnames[: part.co_argcount]:
+            of_function = part.co_name[0] != "<" or part.co_name == "<lambda>"  # no comprehension
+            if of_function and SIDE not in part.co_varnames[: part.co_argcount]:
                 yield part
             yield from _codes(part)
 
