@@ -243,6 +243,7 @@ def splits(**kinds: Any) -> st.SearchStrategy[Split]:
 
 
 @FEWER
+@pytest.mark.filterwarnings("ignore:The function does not use")  # (x - x) / 2
 @given(splits(), st.sampled_from(["numpy", "python"]))
 def test_random_programs(split: Split, backend: str) -> None:
     for row in split.rows:
@@ -448,14 +449,14 @@ def test_a_logarithm_just_above_zero_is_right() -> None:
 LENGTHS = {
     "cross_entropy_one_hot": ((68, 16), (99, 4313)),
     "cross_entropy_class_index": ((69, 16), (103, 4485)),
-    "regression_huber": ((72, 16), (108, 3808)),
+    "regression_huber": ((73, 16), (108, 3808)),
     "activation_gelu": ((146, 31), (109, 5136)),
-    "a_small_convolutional_network": ((81, 16), (371, 25252)),
+    "a_small_convolutional_network": ((80, 16), (371, 25699)),
     "attention_of_two_heads": ((55, 14), (221, 11784)),
     "attention_causal": ((62, 18), (142, 7093)),
     "recurrence_with_gates": ((187, 46), (157, 6601)),
-    "ties_of_max_and_min": ((150, 15), (53, 1758)),
-    "mean_of_embeddings": ((62, 12), (74, 2360)),
+    "ties_of_max_and_min": ((149, 15), (53, 1764)),
+    "mean_of_embeddings": ((63, 12), (74, 2360)),
 }
 
 

@@ -33,9 +33,9 @@ def test_a_recurrent_layer_reads_as_in_a_textbook() -> None:
         compare(
             lambda x, y: (tg.dot(recurrent(x)[-1], of.v) - y) ** 2, flat(of.W, of.U, of.b, of.v), X, of.Y[:, 0]
         ),
-        "# XW1 = X @ W1.T + b1",
+        "# XW1 = X.transpose(1, 0, 2) @ W1.T + b1",
         "for t in range(T):",
-        "# Z2[t] = A2[t] @ W2.T + XW1[:, t]",
+        "# Z2[t] = A2[t] @ W2.T + XW1[t]",
         "# A2[t + 1] = tanh(Z2[t])",
         "for t in reversed(range(T)):",
         "# dZ2[t] = dA2[t + 1] * slope_1[t]",

@@ -151,7 +151,7 @@ class Elements:
         axes = storage(access, self.t)
         row = None if array in self.forgotten else access.row
         if access.gather is not None:
-            return self._gathered(access, row, code, axes)
+            return self._gathered(access, row, code, axes, to_write)
         lead = [] if row is None else [array.stages]
         batch = ["B"] if array.batched else []
         base = code, (*lead, *batch, *array.dims)
@@ -170,7 +170,7 @@ class Elements:
             f"{code}[{bare(texts)}]" if texts else code, axes, is_dense, bool(texts), base=None if texts else base
         )
 
-    def _gathered(self, access: Access, row: Any, code: str, axes: tuple[Axis, ...]) -> ArrayText:
+    def _gathered(self, access: Access, row: Any, code: str, axes: tuple[Axis, ...], to_write: bool) -> ArrayText:
         array, index, own = access.array, access.gather, access.axes
         if row is not None:
             code += f"[{self.part(row, array.stages)}]"
@@ -181,8 +181,10 @@ class Elements:
         places = self.constant(index)
         if self.t in own:
             places += f"[{bare('t' if axis is self.t else ':' for axis in own)}]"
-        code += f"[{bare([*':' * len(lead), places])}]"
-        return ArrayText(code, axes, False, True)
+        if to_write:
+            return ArrayText(f"{code}[{bare([*':' * len(lead), places])}]", axes, False, True)
+        axis = f", axis={len(lead)}" if lead else ""  # X[:, places] would not be dense in memory
+        return ArrayText(f"{code}.take({places}{axis})", axes)
 
     def in_vector(self, piece: VectorPiece, vector: str, batched: bool = False) -> ArrayText:
         """Rows of a parameter, as elements of its part of a vector, or of those of all examples."""

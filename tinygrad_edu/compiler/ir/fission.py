@@ -1,13 +1,13 @@
 """Fission: what a recurrence does not need leaves its loop.
 
-    for t in range(T):                               XW = X @ W.T
-        Z[t] = h[t] @ U.T + X[:, t] @ W.T     ->     for t in range(T):
-        h[t + 1] = tanh(Z[t])                            Z[t] = h[t] @ U.T + XW[:, t]
-        y[t] = h[t + 1] @ v                              h[t + 1] = tanh(Z[t])
-                                                     y = h[1:] @ v
+    for t in range(T):                              XW = X.transpose(1, 0, 2) @ W.T
+        Z[t] = h[t] @ U.T + X[:, t] @ W.T     ->    for t in range(T):
+        h[t + 1] = tanh(Z[t])                           Z[t] = h[t] @ U.T + XW[t]
+        y[t] = h[t + 1] @ v                             h[t + 1] = tanh(Z[t])
+                                                    y = h[1:] @ v
 
-A product of what is outside is one product for all stages, before the loop. What no later stage reads is computed
-after it. There, the stage is an axis like all others, so nothing else changes.
+A product of what is outside is one product for all stages, before the loop, a row for each: a stage reads what is
+dense in memory. What no later stage reads is computed after the loop. There, the stage is an axis like all others.
 """
 
 from collections.abc import Iterator
@@ -62,11 +62,12 @@ def _ahead(program: Routine, stmt: Stmt, t: Axis, written: set[Array], names: se
     if not products or len(free) == len(terms):
         return [], stmt
     read = [access.array for term in free for access in reads_in(term)]
-    axes = [t, *(axis for axis in stmt.out.named if axis is not t)]
+    axes = [axis for axis in stmt.out.named if axis is not t]
     factors = [read.array.name for read in reads_in(products[0])][:2]
     name = new_name("".join(reversed(factors)), names)  # XW1 for the product of X and W1
     dims = tuple(axis.size for axis in axes)
-    access = over(Array(name, dims, any(a.batched for a in read), any(a.learns for a in read)), axes)
+    array = Array(name, dims, any(a.batched for a in read), any(a.learns for a in read), stages=t.size)
+    access = over(array, axes, (0, t, 1))
     kept = {id(term) for term in terms}.difference(map(id, free))
     rest: Any = sum((term for term in terms if id(term) in kept), 0.0)
     return [Stmt(access, sum(free, 0.0))], Stmt(stmt.out, rest + program.book.get(access))

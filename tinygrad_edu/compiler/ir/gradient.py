@@ -195,7 +195,9 @@ class _Reverse:
         if stmt.rule in SLOPES:
             values: Any = [share.value * self._slope(SLOPES[stmt.rule], stmt, out)]
         else:
-            arguments = share.value, out, *stmt.operands
+            # The slope of a relu is read off its result, which later layers need anyway.
+            inputs = (out,) if stmt.rule is RULES["relu"] else stmt.operands
+            arguments = share.value, out, *inputs
             values = shares_of(stmt.rule, *arguments) or [
                 self.book.special("call", (stmt.rule, place, *arguments), stmt.out.free)
                 for place in range(len(stmt.operands))
@@ -219,10 +221,12 @@ class _Reverse:
         self._names.add(name)
         return name
 
-    def _like(self, name: str, out: Access, more: Sequence[Axis] = ()) -> Access:
-        """All elements of a new array over the axes of a result, and more."""
+    def _like(self, name: str, out: Access, more: Sequence[Axis] = (), body: Any = None) -> Access:
+        """All elements of a new array over the axes of a result, and more; in the order of a body that is read."""
         t = out.row and out.row[1]
         axes = [*(axis for axis in out.named if axis is not t), *more]
+        if body is not None and body.op == "get" and set(axes) <= {*body.args[0].named}:
+            axes.sort(key=body.args[0].named.index)
         dims = tuple(axis.size for axis in axes)
         return over(Array(name, dims, out.array.batched, True, stages=t and t.size), axes, t and (0, t, 1))
 
@@ -338,6 +342,10 @@ class _Reverse:
             case "max_" | "min_":
                 body, over = x.args
                 hit = self.book.make("equal", body, out)
+                if is_result:
+                    access = self._like(self._free("hit_"), self._now.out, over, body)
+                    self.back.append(Stmt(access, hit))
+                    hit = self.book.get(access)
                 share_of_each = self.book.make("div", value, self._added_up(hit, over))
                 self._push(body, share.times(share_of_each * hit), (*env, *over))
             case "pick":

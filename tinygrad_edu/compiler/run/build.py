@@ -248,11 +248,10 @@ class Build:
 
 def is_finite(result: Any, gradient: Any) -> bool:
     """Has a result, or a gradient, neither inf nor nan?"""
-    with np.errstate(all="ignore"):  # the product takes least time, but it may overflow
-        if (
-            gradient is not None
-            and not math.isfinite(np.dot(gradient, gradient))
-            and not np.isfinite(gradient).all()
-        ):
+    for part in result if isinstance(result, tuple) else (result,):
+        if not (math.isfinite(part) if isinstance(part, float) else np.isfinite(part).all()):
             return False
-    return all(np.isfinite(part).all() for part in (result if isinstance(result, tuple) else (result,)))
+    if gradient is None:
+        return True
+    with np.errstate(all="ignore"):  # the product takes least time, but it may overflow
+        return math.isfinite(np.dot(gradient, gradient)) or bool(np.isfinite(gradient).all())

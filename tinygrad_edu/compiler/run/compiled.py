@@ -68,9 +68,7 @@ class Compiled(CompiledFunction):
         Raises TypeError if the function returns several numbers and no loss, and what `tg.compile` lists.
         """
         gradient = np.empty_like(self._vector)
-        with self._lock:
-            value, _ = self._step(batch, gradient)
-        return value, gradient
+        return self._step(batch, gradient)[0], gradient
 
     def backward(self, *batch: Any) -> float:
         """Add the derivatives to every parameter's `grad`, as `loss.backward()` does. Returns the mean.
@@ -173,12 +171,14 @@ class Compiled(CompiledFunction):
                 return result[0], result[1].reshape(len(result[1]), *build.output_shape)
             return result, None
 
-        value, n, total = 0.0, 0, np.zeros(())
+        value, n, total = 0.0, 0, cast("Any", 0.0)
         with self._lock:
-            for rows, (mean, outputs) in self._each(batch, True, stepped):
-                if rows is None:
-                    return mean, outputs
-                value, n, total = value + mean * len(rows), n + len(rows), total + gradient * len(rows)
+            for rows, result in self._each(batch, True, stepped):
+                if rows is not None:
+                    value, n = value + result[0] * len(rows), n + len(rows)
+                    total = total + gradient * len(rows)
+        if not n:
+            return cast("tuple[float, Any]", result)
         gradient[:] = total / n
         return value / n, None
 
