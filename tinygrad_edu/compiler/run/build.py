@@ -128,6 +128,7 @@ class Build:
     n_checked       the last outputs are so many sums over padded arrays, see `_check_padded`
     exact           makes a program without elements that the scalars do not have; None if there are none of them
     lost            a sentence about a constant that float32 cannot hold, or ""
+    can_raise       may the engine refuse numbers on the way, although the loss is finite?
     lengths         the program with the length of the inputs as a variable, if this is one of its lengths
     """
 
@@ -142,6 +143,7 @@ class Build:
     n_checked: int = 0
     exact: Callable[[], "Build"] | None = None
     lost: str = ""
+    can_raise: bool = True
     lengths: Any = None
     verified: bool = False
     calls: int = 0

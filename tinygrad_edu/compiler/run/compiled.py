@@ -104,27 +104,25 @@ class Compiled(CompiledFunction):
 
     def _each(
         self, batch: Sequence[Any], gradient: bool, compute: Callable[["Compiled", Sequence[Any]], Any]
-    ) -> Iterator[tuple[Sequence[int] | None, Any]]:
+    ) -> Iterable[tuple[Sequence[int] | None, Any]]:
         """What compute(step, arrays) gives for the examples of each form, and their rows; None for all rows.
 
         Arrays are computed by this function. Containers are opened by another one, of the numbers in them. What
         the function draws is an argument of one more.
         """
-        draws: Draws | None = None
-        parts: Iterator[tuple[Any, Compiled, Sequence[Any]]] = iter(())
         try:
             draws = self._drawing(batch)
             if draws is None:
-                yield None, compute(self, batch)
-                return
+                return ((None, compute(self, batch)),)
         except Irregular:
-            parts = self._parts(batch, gradient)
+            return self._each_part(self._parts(batch, gradient), gradient, compute)
         except Draws as now:
             draws = now
-        if draws:
-            parts = iter([(None, *self._drawn(draws, batch))])
+        return self._each_part([(None, *self._drawn(draws, batch))], gradient, compute)
+
+    def _each_part(self, parts: Iterable[tuple[Any, "Compiled", Sequence[Any]]], *how: Any) -> Iterator[Any]:
         for rows, step, arrays in parts:
-            for _, result in step._each(arrays, gradient, compute):
+            for _, result in step._each(arrays, *how):
                 self._latest, self._shown = step._latest, step._shown
                 yield rows, result
 
@@ -171,7 +169,8 @@ class Compiled(CompiledFunction):
                 return result[0], result[1].reshape(len(result[1]), *build.output_shape)
             return result, None
 
-        value, n, total = 0.0, 0, cast("Any", 0.0)
+        total: Any = 0.0
+        value, n = 0.0, 0
         with self._lock:
             for rows, result in self._each(batch, True, stepped):
                 if rows is not None:
@@ -351,7 +350,7 @@ class Compiled(CompiledFunction):
 
     def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
         result = build.run(self._numbers(), gradient, arrays, size, checked)
-        if not is_finite(result, gradient):
+        if not is_finite(result, gradient if build.can_raise or self._is_single else None):
             self._programs.ask_the_engine(build, arrays, size)
             self._programs.check_range(build, arrays)
         return result

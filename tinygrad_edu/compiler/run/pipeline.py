@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engine.rules import RULES
+from ...engine.rules import RULES, Rule
 from ..backends.naming import name_arrays
 from ..backends.numpy import Emitter
 from ..find.flatten import SUM
@@ -127,8 +127,16 @@ def make(
         n_checked,
         exact if lowered.is_padded else None,
         lost_in_float32(rolled),
+        any(map(_can_raise, set(graph.rules))),
     )
     return made
+
+
+def _can_raise(rule: Rule | None) -> bool:
+    """Does the engine refuse some numbers here?"""
+    if rule is None or rule.parameters.get("exponent") in (2, 3):
+        return False
+    return bool(rule.domain or rule.check) or not rule.ours
 
 
 def _check_padded(lowered: Lowered, graph: Graph) -> int:
