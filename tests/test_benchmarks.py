@@ -12,6 +12,7 @@ BENCHMARKS = f"{Path(__file__).parent}/benchmarks/"
 SCRIPTS = {  # and the engine that it compares with
     "eager.py": "micrograd",
     "compiling.py": "",
+    f"checkouts.py {Path(__file__).parents[1]}": "",
     "contenders.py": "",
     "contenders.py --first": "jax",
     "small_graphs.py": "micrograd",

@@ -182,6 +182,7 @@ class Build:
             self._exact = self._exact or self.exact()
         return self._exact or self
 
+    @np.errstate(all="ignore")  # inf and nan are results, as in NumPy's own functions
     def run(
         self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int, checked: bool = True
     ) -> Any:
@@ -205,15 +206,14 @@ class Build:
             del self._runs[next(iter(self._runs))]
         if self.unused and gradient is not None:
             gradient[self.unused] = 0.0
-        with np.errstate(all="ignore"):  # inf and nan are results, as in NumPy's own functions
-            inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
-            try:
-                result = run[0](*inputs, *([gradient] if self.contract.request.gradient else []))
-            except IndexError:  # an example of another path has no such index
-                if not self.contract.guards or not checked:
-                    raise
-                rows = list(range(size))
-                raise Broken(rows, rows) from None
+        inputs = [np.ascontiguousarray(array, parameters.dtype) for array in arrays]
+        try:
+            result = run[0](*inputs, *([gradient] if self.contract.request.gradient else []))
+        except IndexError:  # an example of another path has no such index
+            if not self.contract.guards or not checked:
+                raise
+            rows = list(range(size))
+            raise Broken(rows, rows) from None
         gradient = gradient if self.contract.request.gradient else None
         if self.exact is not None and not is_finite(result, gradient):
             return self.unpadded().run(parameters, gradient, arrays, size, checked)
@@ -248,12 +248,10 @@ class Build:
             self._exact.forget(parameters)
 
 
+@np.errstate(all="ignore")  # the product takes least time, but it may overflow
 def is_finite(result: Any, gradient: Any) -> bool:
     """Has a result, or a gradient, neither inf nor nan?"""
     for part in result if isinstance(result, tuple) else (result,):
         if not (math.isfinite(part) if isinstance(part, float) else np.isfinite(part).all()):
             return False
-    if gradient is None:
-        return True
-    with np.errstate(all="ignore"):  # the product takes least time, but it may overflow
-        return math.isfinite(np.dot(gradient, gradient)) or bool(np.isfinite(gradient).all())
+    return gradient is None or math.isfinite(np.dot(gradient, gradient)) or bool(np.isfinite(gradient).all())
