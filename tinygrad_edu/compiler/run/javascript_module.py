@@ -35,15 +35,15 @@ class JavaScriptModule:
         point = Pointwise(function, parameters, dtype)
         self.parameters: list[Value] = point.parameters
         batch = [[argument] for argument in example]
-        made = [point.program_for(batch, gradient=False)]
-        if not made[0].output_shape:
-            made.append(point.program_for(batch, gradient=True))
-        self.source: str = self._module(made)
+        programs = [point.program_for(batch, gradient=False)]
+        if not programs[0].output_shape:
+            programs.append(point.program_for(batch, gradient=True))
+        self.source: str = self._module(programs)
 
-    def _module(self, made: Sequence[Build]) -> str:
+    def _module(self, programs: Sequence[Build]) -> str:
         calls, functions = {"numbers"}, []
         labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]
-        for build, function in zip(made, ("predict", "valueAndGrad"), strict=False):
+        for build, function in zip(programs, ("predict", "valueAndGrad"), strict=False):
             plan = plan_of(build.lowered, build.contract.request.gradient, split=False)
             sizes = map(math.prod, build.contract.request.shapes)
             writer = JavaScriptWriter(JavaScriptScalars(plan, labels, [[""] * size for size in sizes]))
