@@ -23,7 +23,7 @@ class NodeExpression:
         self._scope = dict(scope)
         tree = ast.parse(re.sub(r"#(\d+)", r"_place_\1", text).strip(), mode="eval")
         self.nodes: dict[str, str] = {}  # the word that stands in the code -> the name of the node
-        tree = ast.fix_missing_locations(_Named(machine, self.nodes).visit(tree))
+        tree = ast.fix_missing_locations(_PlainNames(machine, self.nodes).visit(tree))
         whole = tree.body
         self.gradient: str = ""  # the node, if the expression is its gradient and nothing else
         if isinstance(whole, ast.Attribute) and whole.attr == "grad" and isinstance(whole.value, ast.Name):
@@ -50,7 +50,7 @@ class NodeExpression:
         return now
 
 
-class _Named(ast.NodeTransformer):
+class _PlainNames(ast.NodeTransformer):
     """Puts a plain name in place of each chain of dots and brackets that is the name of a node."""
 
     def __init__(self, machine: Machine, names: dict[str, str]):

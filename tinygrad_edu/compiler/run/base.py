@@ -25,7 +25,7 @@ DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": n
 _lock = threading.Lock()
 
 
-class _Block:
+class _OpenBlock:
     """An open block of `arrays()`: its function and the parameters whose numbers are in its vector."""
 
     def __init__(self, function: "CompiledFunction"):
@@ -33,7 +33,7 @@ class _Block:
 
 
 # Weak, so that a block which an interrupt ended at any moment, even here, does not stay open.
-_open: "weakref.WeakSet[_Block]" = weakref.WeakSet()
+_open: "weakref.WeakSet[_OpenBlock]" = weakref.WeakSet()
 
 
 class CompiledFunction(Former):
@@ -130,8 +130,8 @@ class CompiledFunction(Former):
         self._outside = as_list(self._numbers())
         put_numbers(self.parameters, self._outside)
 
-    def _opened(self) -> _Block:
-        block = _Block(self)
+    def _opened(self) -> _OpenBlock:
+        block = _OpenBlock(self)
         with _lock:
             for other in list(_open):
                 if shared := [p for p in self.parameters if p in other.parameters]:

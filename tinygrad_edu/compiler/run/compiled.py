@@ -257,9 +257,9 @@ class Compiled(CompiledFunction):
             build.derivatives[kind] = self._write_derivative(plain, kind)
         program = build.derivatives[kind]
         if self.verify and not program.verified:
-            from .derivatives import disagreement
+            from .derivatives import derivative_disagreement
 
-            wrong = disagreement(build, program, arrays)
+            wrong = derivative_disagreement(build, program, arrays)
             if wrong:
                 raise disagreement_error(wrong, two_calls(build, arrays))
             program.verified = wrong is not None

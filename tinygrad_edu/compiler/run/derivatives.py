@@ -68,11 +68,11 @@ def derivative_of(build: Build, lowered: Any, kind: str) -> Derivative:
 
     Raises CompileError for a rule that has no second derivative.
     """
-    source = _Module(build, lowered, kind).source
+    source = _DerivativeWriter(build, lowered, kind).source
     return Derivative(kind, source, defined(source)[kind])
 
 
-class _Module:
+class _DerivativeWriter:
     """Writes the source of one program."""
 
     def __init__(self, build: Build, lowered: Any, kind: str):
@@ -236,7 +236,7 @@ def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
 # --- Against the engine -----------------------------------------------------------------------------------------
 
 
-def disagreement(build: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
+def derivative_disagreement(build: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program at two examples, or "". None if the engine is defined nowhere."""
 
     def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...engine.value import Value
-from ..backends.javascript import helpers, json_text, number_text
+from ..backends.javascript import helpers, javascript_number, json_text
 from ..backends.javascript_writer import JavaScriptScalars, JavaScriptWriter
 from ..ir.plan import plan_of
 from .build import Build
@@ -49,9 +49,9 @@ class JavaScriptModule:
             writer = JavaScriptWriter(JavaScriptScalars(plan, labels, [[""] * size for size in sizes]))
             functions.append(writer.exported(build, function))
             calls |= writer.functions
-        numbers = ", ".join(number_text(p.data) for p in self.parameters)
+        numbers = ", ".join(javascript_number(p.data) for p in self.parameters)
         parts = [
-            f"// {_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
+            f"// {_function_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
             f"export const parameters = [{numbers}];",
             f"export const names = {json_text(labels)};",
             helpers(calls),
@@ -61,8 +61,8 @@ class JavaScriptModule:
         return "\n".join(parts) + "\n"
 
     def __repr__(self) -> str:
-        return f"JavaScriptModule({_name(self.function)}, {len(self.source):,} characters)"
+        return f"JavaScriptModule({_function_name(self.function)}, {len(self.source):,} characters)"
 
 
-def _name(function: Callable[..., Any]) -> str:
+def _function_name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__name__", type(function).__name__)).replace("<lambda>", "a function")

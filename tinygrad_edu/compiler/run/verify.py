@@ -54,7 +54,7 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
 
     def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
         with build.contract.at(theta.tolist()):
-            return _at(build, theta, inputs)
+            return _fault_at(build, theta, inputs)
 
     return judged(points(build, [array[:2] for array in arrays], arrays), compared)
 
@@ -236,7 +236,7 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]
     return array * (1 + 0.1 * rng.standard_normal(array.shape)) + 0.1 * rng.standard_normal(array.shape)
 
 
-def _at(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> str | None:
+def _fault_at(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong for these examples."""
     contract, request = build.contract, build.contract.request
     function, parameters = contract.closure.function, contract.closure.learned

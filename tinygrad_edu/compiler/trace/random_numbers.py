@@ -68,7 +68,7 @@ class Draw(NamedTuple):
         return order
 
 
-class _Draws(threading.local):
+class _Replay(threading.local):
     """The random numbers of this thread that were drawn before: a function that takes the next.
 
     It is also given what the function itself draws, which has the shape.
@@ -77,7 +77,7 @@ class _Draws(threading.local):
     next_drawn: Callable[[Draw, Any], Any] | None = None
 
 
-_here = _Draws()
+_here = _Replay()
 
 
 def state_of(generator: Any) -> Any:

@@ -319,7 +319,7 @@ def shown_number(x: Any) -> str:
     return x if isinstance(x, str) else repr(x)
 
 
-def near(a: Any, b: Any, tolerance: Any) -> bool:
+def close(a: Any, b: Any, tolerance: Any) -> bool:
     """Relative to the larger of the two; but where terms cancel, 1e-15 is as good as 0."""
     if a == b or (mp.isnan(a) and mp.isnan(b)):
         return True

@@ -163,8 +163,8 @@ class Examination:
         questions = [(program, text) for text in self.measured for program in self._questions(text)]
         questions += [(program, "") for program in self._shared()]
         questions.sort(key=lambda question: bool(question[1]) and len(question[0].steps) > 2)  # shown if need be
-        given = self._answers(program for program, _ in questions)
-        for (program, text), answer in zip(questions, given, strict=True):
+        replies = self._answers(program for program, _ in questions)
+        for (program, text), answer in zip(questions, replies, strict=True):
             self._add(program, answer, text)
         if self.trials:
             self.start = sum(self._ask(self.trials[0].program, roots=()).grads[:1])

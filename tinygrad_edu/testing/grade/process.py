@@ -273,14 +273,14 @@ def _kill(processes: Sequence[int]) -> None:
 
 def _descendants() -> list[int]:
     """The processes below this one, as far as the system tells; of very many the first."""
-    found = [os.getpid()]
-    for process in found:
+    processes = [os.getpid()]
+    for process in processes:
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{process}/task").iterdir():
-                found += map(int, (thread / "children").read_text().split())
-        if len(found) > 10 * PROCESSES:
+                processes += map(int, (thread / "children").read_text().split())
+        if len(processes) > 10 * PROCESSES:
             break
-    return found[1:]
+    return processes[1:]
 
 
 def _control(option: int, value: int) -> None:

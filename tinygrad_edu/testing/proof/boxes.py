@@ -80,9 +80,9 @@ def bound(piece: Piece, low: float, high: float, rests_on: set[str]) -> FloatBox
     except FAILURES:
         apart = math.inf
     box = FloatBox(low, high, piece, apart=apart)
-    found = _run(box, rests_on) if between(low, high) < FEW else _proven(box, rests_on)
+    bounds = _run(box, rests_on) if between(low, high) < FEW else _proven(box, rests_on)
     return replace(
-        found, slope=found.slope + ((apart * 2.0**53 + 0.5 * (apart > 0)) if apart <= TOLERANCE else math.inf)
+        bounds, slope=bounds.slope + ((apart * 2.0**53 + 0.5 * (apart > 0)) if apart <= TOLERANCE else math.inf)
     )
 
 
@@ -127,8 +127,8 @@ def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[floa
         moved = values.inputs[0] * values.of(known[0]) if known else ALL
         if moved.mig > y.of.mig:
             of_input = float(((y.ulps * _ulp(y.of.mag) + error) / _ulp(moved.mig)).upper())
-    found = min(plain, of_input)
-    return (found if found < (LOST if plain < LOST else EXPLAINED) else math.inf), of_input < plain
+    ulps = min(plain, of_input)
+    return (ulps if ulps < (LOST if plain < LOST else EXPLAINED) else math.inf), of_input < plain
 
 
 def _ulp(size: Any) -> Any:
@@ -186,15 +186,15 @@ def _exact(piece: Piece, x: float, order: int) -> Range:
     for bits in PRECISE:
         with ctx.workprec(bits):
             at = exactly(x)
-            found = out = at.lift(piece.rule.forward(at))
+            result = out = at.lift(piece.rule.forward(at))
             if order:
-                found = at.lift(piece.rule.counted(piece.rule.backward(at.lift(1), out, at), 1)[0])
-            is_precise = found.hi - found.lo <= found.mig * arb(2) ** (50 - BITS)
-            if is_precise or found.mag < TINY or found.mig >= MAX:
+                result = at.lift(piece.rule.counted(piece.rule.backward(at.lift(1), out, at), 1)[0])
+            is_precise = result.hi - result.lo <= result.mig * arb(2) ** (50 - BITS)
+            if is_precise or result.mag < TINY or result.mig >= MAX:
                 break
     else:
         raise Undecided("the exact number is not known")
-    return hull(found)
+    return hull(result)
 
 
 def refute_rounding(box: FloatBox, ulps: float) -> None:

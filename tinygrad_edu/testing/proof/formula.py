@@ -179,13 +179,13 @@ def _compare(piece: Piece, neighbours: list[Piece]) -> None:
     together = [group for group in ties if not cell.is_point(group[0])]
     try:
         if cell.is_open:
-            found = [_on_open(piece, i) for i in inputs]
+            verdicts = [_on_open(piece, i) for i in inputs]
         else:
-            found = [_at_edge(piece, neighbours, group) for group in (*together, *([i] for i in inputs))]
+            verdicts = [_at_edge(piece, neighbours, group) for group in (*together, *([i] for i in inputs))]
     except FAILURES as reason:
         piece.note = str(reason) or "a branch"
         return
-    kinds, bounds, notes = zip(*found, strict=True)
+    kinds, bounds, notes = zip(*verdicts, strict=True)
     piece.status, piece.bound = max(kinds, key=[*MEANING].index), max(bounds)
     piece.note = "; ".join(dict.fromkeys(filter(None, notes)))
 

@@ -87,9 +87,9 @@ def prove_rule(
     ctx.prec = BITS  # flint keeps it for the whole process
     clock, notes, rests_on, library = Clock(budget), set[str](), set[str](), getattr(rule, "library", "")
     with deadline(rule.name, budget):
-        found = pieces_of(rule, list(_start(rule, domain, notes, clock)))
-        outside = [piece for piece in found if is_outside(piece)]
-        pieces = [piece for piece in found if piece not in outside]
+        all_pieces = pieces_of(rule, list(_start(rule, domain, notes, clock)))
+        outside = [piece for piece in all_pieces if is_outside(piece)]
+        pieces = [piece for piece in all_pieces if piece not in outside]
         boxes = cover(rule, pieces, ulps, rests_on, clock) if rule.n_inputs == 1 else []
     left_out = [
         *("second derivatives", *sorted(notes)),
