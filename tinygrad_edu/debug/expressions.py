@@ -31,12 +31,12 @@ class NodeExpression:
         self._code = compile(tree, "<expression>", "eval")
 
     def value(self) -> Any:
-        """What it is where the machine is. Raises what the expression raises, LookupError before a node's turn."""
+        """Its value at the machine's step. Raises what it raises, LookupError for a node without a number yet."""
         nodes = {word: self._now(name) for word, name in self.nodes.items()}
         return eval(self._code, self._scope | nodes)
 
     def shown(self) -> str:
-        """Its text, as `p` and `watch` have it; a dash for a gradient that has not begun, as in the frame."""
+        """The value as `p` and `watch` show it; a dash for a gradient that has not begun, as in the frame."""
         machine, text = self.machine, repr(self.value())
         return "-" if self.gradient and machine.gradient(machine.node(self.gradient)) is None else text
 

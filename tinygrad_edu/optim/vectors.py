@@ -70,7 +70,7 @@ class VectorSteps:
                 self.optimizer.state[parameter] = row
 
     def _new_update(self, gradient: NDArray[Any], constant: bool) -> Update:
-        """The equation as a program in place, or else on arrays: the first that moves numbers as it does itself.
+        """The equation as a program in place, or else on arrays: the first that gives the numbers of `update`.
 
         The settings are written into the program. A setting that can change in place, such as a dict, could change
         unseen: then the equation runs on arrays, which reads its settings at every step.

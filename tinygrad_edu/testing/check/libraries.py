@@ -35,7 +35,7 @@ def from_jax(
     import jax
 
     if component is not None and n_inputs is None:
-        raise TypeError("component= of what array? n_inputs= says how many numbers it has.")
+        raise TypeError("component= needs an array: n_inputs= says how many numbers it has.")
     n_inputs = _count_of(f) if n_inputs is None else n_inputs
 
     def value_of(*xs: Any) -> Any:

@@ -52,8 +52,8 @@ def is_proportional_to_upstream(case: Case, point: Point) -> None:
 def has_right_numbers(case: Case, point: Point) -> None:
     """Value and slopes are those of the reference: on many digits the formula, and floats to within the bound.
 
-    nan and inf come from nan and inf, or where the exact number is out of range. What was told, except of the
-    formula, is passed over.
+    nan and inf come from nan and inf, or where the exact number is out of range. Failures that were told are
+    passed over, except those of the formula.
     """
     case.inputs += 1
     got, exact = case.run(1.0, *point), case.exact(point)
@@ -134,7 +134,7 @@ def _depends(case: Case, n: int, i: int, j: int) -> bool:
 
 
 def is_moderate(case: Case, point: Point) -> bool:
-    """No kink, and squares and second differences of what is there stay in range."""
+    """No kink, and the squares and second differences of its numbers stay in range."""
     try:
         out = case.run(1.0, *point)[0]
     except RuleMismatch:
@@ -228,7 +228,7 @@ def keeps_digits(case: Case, point: Point) -> None:
     """Of 50 digits in, at least 25 come out: a float on the way would leave 16."""
     if not case.exact(point):
         return
-    with mp.workdps(DIGITS):  # whole numbers stay whole, others get digits that a float has not
+    with mp.workdps(DIGITS):  # whole numbers stay whole, others get digits that no float has
         inputs: Any = tuple(high(x) if x % 1 == 0 else x * (1 + mp.mpf(2) ** -60) for x in point)
     with mp.workdps(50):
         got = case.run(mp.mpf(1), *inputs)

@@ -98,7 +98,7 @@ class Examination:
         self.trials: list[Trial] = []
         self.failed: list[tuple[str, Program, Answer]] = []
         self.fails: dict[str, str] = {}  # the error of an operation that the engine has, and that never works
-        self.everywhere = False  # is there a mistake that no operation is free of?
+        self.everywhere = False  # is there a mistake that all operations have?
         self.seeded, self.start, self.borrowed = False, 0.0, ""  # is the root's gradient set by hand?
 
     def run(self) -> None:
@@ -112,7 +112,7 @@ class Examination:
             self._random_programs()
             self._limits()
         except GivenUp as end:
-            if not asked or self.engine.deaths > process.DEATHS:  # or is only its time over?
+            if not asked or self.engine.deaths > process.DEATHS:  # or is only its time up?
                 self._report("unusable", f"it {end}")
         if self.borrowed:
             self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")

@@ -191,7 +191,7 @@ def _compare(piece: Piece, neighbours: list[Piece]) -> None:
 
 
 def _on_open(piece: Piece, i: int) -> tuple[str, float, str]:
-    """Do all terms of slope - derivative cancel, or all with x in their ratio? Of one input, boxes go on."""
+    """Status, bound and note: do all terms of slope - derivative cancel, or is it relatively small?"""
     derivative = piece.forward.derivative(i)
     difference = piece.slopes[i] - derivative
     if difference.is_zero():
@@ -356,7 +356,7 @@ def is_outside(piece: Piece) -> bool:
 
 
 def _some_number(low: float, high: float, part: float) -> float:
-    """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
+    """A number of an interval, not a whole one if possible, so that pow refuses a negative base."""
     if low == high:
         return low
     if math.isinf(low):

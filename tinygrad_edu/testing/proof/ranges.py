@@ -124,7 +124,7 @@ class Unknown(OwnArithmetic):
         return self
 
     def __getattr__(self, name: str) -> Any:
-        """What a number has, and this has not. Raises Undecided."""
+        """Raises Undecided, for whatever a number would have."""
         raise AttributeError(name) if name.startswith("_") else Undecided(self.reason)
 
     def __bool__(self) -> bool:
@@ -135,7 +135,7 @@ class Unknown(OwnArithmetic):
 class Range(OwnArithmetic):
     """All real numbers from lo to hi, two arbs without a radius, -inf and inf allowed.
 
-    None is nearer to 0 than `gap`: so much is known of a cosine.
+    None is nearer to 0 than `gap`, which is known of a cosine.
     """
 
     lo: Any
@@ -249,7 +249,7 @@ Range.operations = CHOICES | {
 
 
 def monotone(f: Callable[[Any], Any], low: Any = None, high: Any = None, far: Any = INF) -> Any:
-    """The range of a monotone function. Beyond -far and far its limits will do: low and high, or as f has them."""
+    """The range of a monotone function. Beyond -far and far it has its limits: low and high, or those of f."""
 
     def of(x: Range) -> Range:
         first = arb(low) if low is not None and x.lo <= -far else f(min(x.lo, far))
