@@ -8,9 +8,9 @@ from .graph import topological_order
 def changed(root: Any) -> list[Any]:
     """The nodes whose number may have been changed since root was computed; empty if none was.
 
-    They are the leaves of the first node that its inputs no longer give, without those that another node uses and
-    agrees with. If some have labels, the others are left out: the constant 2 of `a * 2` is no suspect. If the
-    leaves still give the result, the number of an interior node was set.
+    They are the leaves of the first node whose number its inputs no longer give, without leaves that another node
+    uses and still agrees with. If some have labels, the others are left out: the constant 2 of `a * 2` is no
+    suspect. If the leaves still give the result, the number of an interior node was set.
     """
     order = topological_order(root)
     stale = dict.fromkeys(filter(is_stale, order))

@@ -11,7 +11,7 @@ def logsumexp(Z, softmax=None, out=None):
     out = np.empty(Z.shape[:-1], Z.dtype) if out is None else out
     top, total, softmax = _exponentials(Z, softmax)
     logs = np.log(total)
-    if np.abs(top).min() < 0.01:  # then logs may be all there is, and the 1 of the largest must not round it away
+    if np.abs(top).min() < 0.01:  # then log(total) may be all: log1p keeps the digits that 1 + rest loses
         rest = softmax * total
         rest[rest.argmax(axis=0), np.arange(len(total))] = 0
         np.log1p(rest.sum(axis=0), out=logs, where=(total >= 1) & (total < np.inf))

@@ -53,8 +53,8 @@ LISTS = {"table": ("[", "]"), "fsum": ("fsum([", "])"), "logsumexp": ("logsumexp
 class StraightWriter(Language):
     """Writes one line for each Symbol that is used more than once. The others go into the line that uses them.
 
-    So does one that can raise an error: it does not move into a branch of a choice, of which the eager engine
-    computes both. A subclass with other tables writes another language.
+    One that can raise an error has its own line, too: it must not move into one branch of a choice, since the
+    eager engine computes both. A subclass with other tables writes another language.
     """
 
     forms: ClassVar[Mapping[str, Form]] = FORMS

@@ -1,1 +1,1 @@
-"""Arrays come in; what goes out is a routine, statements over named axes, and its gradient, which is one again."""
+"""Arrays come in; what goes out is a routine, statements over named axes, and its gradient, a routine too."""

@@ -143,7 +143,7 @@ class Reads:
     # --- Sums --------------------------------------------------------------------------------------------------
 
     def summed(self, factors: Sequence[Read]) -> Any:
-        """What makes the sum of the products of elements of these."""
+        """A function that gives the sum of the products of these elements."""
         slots = (*range(len(self.shape)), k := f"k{len(self.jobs)}")
         jobs = [self.job(read, (*self.shape, -1), slots) for read in factors]
         return lambda: self._sum(jobs, k)

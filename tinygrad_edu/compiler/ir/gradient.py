@@ -241,7 +241,7 @@ class _Reverse:
         self.back.append(Stmt(self._of(access), self._scaled(share), adds=True))
 
     def _merged(self, pairs: list[Contribution], like: Access | None) -> list[Contribution]:
-        """The shares, those of the same elements as one: over the axes of `like` if they are its elements."""
+        """The shares, with those of the same elements as one: over the axes of `like` if they are its elements."""
         groups: dict[Any, list[Contribution]] = {}
         for access, share in pairs:
             groups.setdefault(access.pattern, []).append((access, share))

@@ -1,4 +1,4 @@
-"""Plan: what a program in NumPy is printed of, and what two lengths of its inputs must agree on.
+"""Plan: what a program in NumPy is printed from, and what two lengths of its inputs must agree on.
 
 The statements with their gradient, where the parameters lie in their vector, and what is returned.
 """

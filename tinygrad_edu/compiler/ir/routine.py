@@ -4,7 +4,7 @@ A statement computes an array, element by element: Z[b, i] = sum(k: X[b, k] * W[
 axis B, and the stage of a loop is an axis. An expression is made of elements of arrays (`get`), numbers, pointwise
 operations, and reductions over axes that the result does not have.
 
-What has an axis less than another is the same along it. So the gradient of a weight is a sum over B.
+An array without an axis is the same all along that axis. So the gradient of a weight is a sum over B.
 
     get(access)                     an element of an array
     sum, max_, min_, logsumexp      (body, axes): over all elements along these axes

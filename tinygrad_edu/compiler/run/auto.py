@@ -16,7 +16,7 @@ from .compiled import Compiled
 from .report import Groups
 
 SMALL = 64  # examples: in a larger batch NumPy is faster than Python, example by example
-CALLS, SECONDS = 5, 0.02  # so many calls of a backend are measured, or those of so long a time if these are more
+CALLS, SECONDS = 5, 0.02  # calls of a backend that are measured, or all of so many seconds if these are more
 
 
 class Auto(Compiled):
@@ -50,7 +50,7 @@ class Auto(Compiled):
 
     def _choose(self, batch: Sequence[Any], gradient: NDArray[Any]) -> None:
         with contextlib.suppress(Irregular):
-            if self._draws_of(batch, True):  # to measure it would be to draw
+            if self._draws_of(batch, True):  # a measurement would draw, too
                 self.backend, self._told = "numpy", ["others were not tried: the function draws random numbers"]
                 return
         super()._step(batch, gradient)  # it raises what is wrong with the batch
@@ -73,7 +73,7 @@ class Auto(Compiled):
                 first = time.perf_counter() - first
                 seconds[name] = _seconds(lambda other=other: self._by(other, batch, gradient))  # type: ignore[misc]
                 self._told.append(f"{name}: {seconds[name] * 1e6:,.0f} us for a step, {first:.1f} s for the first")
-            except Exception as error:  # a backend that cannot is no choice
+            except Exception as error:  # a backend that fails is left out
                 self._told.append(f"{name} cannot: {str(error).splitlines()[0]}")
         self._told.insert(0, f"numpy: {seconds['numpy'] * 1e6:,.0f} us for a step")
         self.backend = min(seconds, key=lambda name: seconds[name])

@@ -49,7 +49,7 @@ class Guards:
 
     examples  the runs that the program was made from
     paths     per known path, the guards on it, and whether each is true
-    n         of so many outputs
+    n         how many guards there are
     """
 
     examples: Examples
@@ -124,7 +124,7 @@ class Build:
     names           of its arguments
     output_shape    of the outputs for one example
     loss            the place of the loss in the outputs
-    unused          the places of the parameters that the function does not use; a slice where not all are used
+    unused          the places of the parameters that the function does not use; a slice of all if lengths differ
     n_checked       the last outputs are so many sums over padded arrays, see `_check_padded`
     exact           makes a program without elements that the scalars do not have; None if there are none of them
     lost            a sentence about a constant that float32 cannot hold, or ""

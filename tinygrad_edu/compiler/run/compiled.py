@@ -244,7 +244,7 @@ class Compiled(CompiledFunction):
         with np.errstate(all="ignore"):
             result = program(theta, inputs, size, outputs.shape[1], *vector)
         n = len(closure.learned)
-        if kind == "input_grads":  # nobody asks for those by what is drawn
+        if kind == "input_grads":  # without those by the random numbers
             return result[:-1] if getattr(self.original, "takes_draws", False) else result
         return result[:n, :n] if kind == "hessian" else result[..., :n]
 

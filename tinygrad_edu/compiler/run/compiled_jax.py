@@ -106,7 +106,7 @@ class CompiledJax(Compiled):
             if self.verify and not build.verified and not build.contract.guards:
                 with _told(SLOW.format(SKIP)):
                     build = self._checked_at_once(build)
-        if build.n_checked:  # nobody can look at what is checked and take the other program, under jit
+        if build.n_checked:  # under jit these outputs cannot be looked at
             build = build.unpadded()
         if build.contract.guards and build.contract.guards.n:
             return self._guarded(build, parameters, batch)
@@ -234,7 +234,7 @@ class CompiledJax(Compiled):
 
 @contextmanager
 def _told(sentence: str) -> Iterator[None]:
-    """Print a sentence if a block takes longer than a reader's patience."""
+    """Print a sentence if a block takes longer than PATIENCE."""
     timer = threading.Timer(PATIENCE, lambda: print(sentence, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()

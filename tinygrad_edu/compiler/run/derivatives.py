@@ -254,7 +254,7 @@ def _at(build: Build, derivative: Derivative, parameters: Sequence[Value], theta
     try:
         plain = examples(contract.picks, arrays, contract.kinds)
         outputs = [flat_values(contract.closure.function(*example))[0] for example in plain]
-        if getattr(contract.closure.function, "takes_draws", False):  # last, and nobody asks for slopes by them
+        if getattr(contract.closure.function, "takes_draws", False):  # the last argument, which needs no slopes
             plain = [example[:-1] for example in plain]
         rows = list(_rows(kind, build.loss or 0, parameters, plain, outputs, len(theta)))
         expected = [gradients(root, wrt) for root, wrt, _ in rows]

@@ -110,7 +110,7 @@ def _sum(slopes: Sequence[Any], shift: Any, names: Sequence[str]) -> str:
 class Joined:
     """Joins plans, part by part. What is the same in all stays as it is in the first.
 
-    sizes  for each length, that of the first plan, and that of the plan in which it is another
+    sizes  for each length, that of the first plan, and that of the plan in which it differs
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], names: tuple[str, ...], book: Expressions):
@@ -256,5 +256,5 @@ def _factors(array: NDArray[Any], moving: Sequence[int]) -> list[tuple[tuple[int
 
 
 def _index(d: int, n: int) -> str:
-    """What makes one axis the axis d of n."""
+    """The index that makes a single axis the axis d of n."""
     return f"[{bare(':' if i == d else 'None' for i in range(n))}]" if n > 1 else ""

@@ -8,8 +8,8 @@ statements. What they agree on is a program with the length as a variable, which
         Z1[t] = A1[t] @ W1    and       Z1[t] = A1[t] @ W1    ->       Z1[t] = A1[t] @ W1
     Z2 = A1[12] @ W2                Z2 = A1[10] @ W2               Z2 = A1[T] @ W2
 
-An encoder and a decoder have a length each, T and N: there is one more program for each of them, in which it alone
-is another. Positions that a program gathers, as of windows and of what is read backwards, become a formula.
+An encoder and a decoder have a length each, T and N: for each of them there is one more program, in which only
+this length differs. Positions that a program gathers, as for windows or backwards, become a formula.
 
 For a third length this is a guess: the function may do something else when its input is long. So it is traced at
 each length, which costs little, and there must be a + b * T operations of each kind. Then the program is compared
@@ -53,7 +53,7 @@ class AnyLength:
 
     axes    for each length, those of the inputs that have it
     own     the lengths that the function was called with: its defaults
-    sizes   for each length, that of the first program, and that of the one in which it is another
+    sizes   for each length, that of the first program, and that of the program in which it differs
     """
 
     def __init__(self, axes: Sequence[Axes], own: Sequence[int], ends: Sequence[tuple[Trace, Build]], write: Any):
@@ -102,7 +102,7 @@ class AnyLength:
     def at(self, request: Request, traced: Trace | None, closure: Closure, facts: Facts) -> Build | None:
         """The program for these shapes, if the function does the same there as at the two lengths; else None.
 
-        traced=None: whoever asks compares the program with the function, and needs no trace for it.
+        traced=None: the caller compares the program with the function, which needs no trace.
         """
         with contextlib.suppress(IndexError, Different):
             lengths, first, guards = self.lengths(request), self._first, self._first.contract.guards
@@ -142,7 +142,7 @@ class AnyLength:
         return None
 
     def _kinds(self, traced: Trace) -> Counter[Any]:
-        """How often a graph has each operation, and each constant that those of both lengths have."""
+        """How often a graph has each operation, and each constant that the graphs of both lengths have."""
         numbers = map(_number, traced.constants())
         kinds = Counter[Any](number if number in self._numbers else "another" for number in numbers)
         for rule, n in Counter(node.rule for node in traced.nodes if node.rule).items():

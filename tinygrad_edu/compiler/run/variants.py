@@ -32,8 +32,8 @@ from .verify import (
 Arrays = Sequence[NDArray[Any]]
 FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
 CAPACITY = 32  # those that were used last: one for each shape of an example
-VARIANTS = 8  # and of one shape so many, for numbers around the function that are others
-IN_VAIN = 12  # so many programs are made, one after the other, for lengths where there is none for any length
+VARIANTS = 8  # of one shape at most so many, for different numbers around the function
+IN_VAIN = 12  # programs of one length in a row; after them none for any length is tried
 
 
 class Variants:
@@ -146,7 +146,7 @@ class Variants:
     def _agreeing(self, candidates: Iterator[Build | None], arrays: Arrays | None) -> Build | None:
         """The first of these programs for other lengths that agrees with the function at this one.
 
-        XLA need not compile it for this with verify=False; without a batch, it leaves its optimisations out.
+        With verify=False XLA does not compile it for this; without a batch it compiles without optimisations.
         """
         for build in filter(None, candidates):
             batch = some_batch(build) if arrays is None else arrays
@@ -280,7 +280,7 @@ class Variants:
     def learn(self, build: Build, arrays: Arrays, broken: Broken) -> bool:
         """Run the function on examples whose path seems to be new, and make the program again for these paths too.
 
-        False if none is new: then rounding has turned a comparison.
+        False if none is new: then rounding has changed the outcome of a comparison.
         """
         assert build.contract.guards  # a program without guards never raises Broken
         examples, known = build.contract.guards.examples, len(build.contract.guards.paths)
@@ -356,7 +356,7 @@ class Variants:
                 self.warn("range", range_sentence(*pair))
 
     def ask_the_engine(self, build: Build, arrays: Arrays, size: int) -> None:
-        """Raise what the engine raises for the first example that gives inf or nan. What it gives too is right."""
+        """Raise what the engine raises at the first example with inf or nan. The engine may give these itself."""
         theta = self.step._numbers()
         for row in range(size):
             example = [array[row : row + 1] for array in arrays]

@@ -38,7 +38,7 @@ from .batches import examples
 from .build import Broken, Build, Request
 
 POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
-SINGLE = 1e-2  # so far may float32 be off, of the largest number: only overflow and lost digits do that
+SINGLE = 1e-2  # how far float32 may be off, of the largest number: only overflow and lost digits exceed it
 ROUNDING = 1e-11  # relative, of one operation, which may be a sum in another order
 ULPS, NEAR = 1e-15, 1e-9  # of one operation by itself: some ulps; and what they can do to a slope
 FIRST = 3  # points; the others are tried if the eager function raises at all of these
@@ -200,7 +200,7 @@ def points(
 ) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
     """Parameters and examples: `first` moved at random two times, as they are, and then what may be in a domain.
 
-    One-hot rows stay. Indices become any others; where an argument holds whole numbers, the rest of them stays.
+    One-hot rows stay. Indices are drawn anew; the other whole numbers of their arguments stay.
     """
     fixed = len(build.contract.closure.learned)  # the knobs stay: another thread may run the function
     rng, keep = np.random.default_rng(0), {argument for argument, yes in build.contract.assumed.items() if yes}
@@ -356,7 +356,7 @@ def rounding(root: Value) -> tuple[float, dict[Value, float]]:
             if node.rule.name in ("max", "min"):  # one operand alone may become the largest
                 ties = [k for k, x in enumerate(inputs) if abs(x - float(node.data)) <= 2 * max(its)]
                 moves += [[sign * e * (i == k) for i, e in enumerate(its)] for k in ties for sign in (1.0, -1.0)]
-            # Nobody knows what a slope by hand would be elsewhere: the last digits of its terms, which may cancel.
+            # A slope by hand is not known elsewhere: its error is the last digits of its terms, which may cancel.
             off = [1000 * ULPS * max(1.0, abs(s)) if node.rule.by_hand else 0.0 for s in own]
             for move in () if node.rule.by_hand else moves:
                 moved = _slopes(node.rule, None, list(map(add, inputs, move)))

@@ -39,7 +39,7 @@ from .tracked import Tracked, chosen, question_of
 PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
 SIDE = "__tinygrad_edu_side__"
 KNOWN = {"float": 1, "int": 1, "bool": 1, "type": 1, "isinstance": 2}  # the builtins, by their arguments
-BY_KEY = {"get", "pop", "setdefault", "add", "remove", "discard", "count"}  # methods that ask which one it is
+BY_KEY = {"get", "pop", "setdefault", "add", "remove", "discard", "count"}  # methods that need the plain item
 METHODS = {*RULES, *dir(math), "reLU", "clip", "max_with"}
 PYTHONS = "Value abs max min sum len round zip range enumerate reversed list tuple"
 FUNCTIONS = {*PYTHONS.split(), *KNOWN, *RULES, *dir(math)}
@@ -74,7 +74,7 @@ def is_number(x: Any) -> bool:
 
 
 def _asks(test: Any, targets: Callable[[Any], Any]) -> bool:
-    """Is a test about a number of the example, and are those numbers that the branch would change?"""
+    """Is a test about a number of the example, and are all targets of the branch numbers?"""
     try:
         return question_of(test) is not None and all(is_number(x) and not hasattr(x, "dtype") for x in targets(0))
     except (NameError, AttributeError, LookupError):  # they are new
@@ -175,7 +175,7 @@ def _read(target: ast.expr) -> Any:
 
 
 class _Writer(ast.NodeTransformer):
-    """Writes branches as choices. `pure` has the functions of the file that may be called in vain."""
+    """Writes branches as choices. `pure` has the functions of the file that may be called without need."""
 
     def __init__(self, tree: ast.Module):
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]

@@ -32,7 +32,7 @@ class TraceError(TypeError):
 
 
 class NoFloatError(TraceError):
-    """The function makes a float of what no Value becomes: it may take plain numbers."""
+    """The function makes a float, which no Value becomes: it may run on plain numbers."""
 
 
 def _choice(name: str, function: Callable[..., Any], n_inputs: int, symbol: str = "") -> Rule:
@@ -260,7 +260,7 @@ def place_of(frame: FrameType, line: int | None = None) -> str:
 
 
 class Answers:
-    """What is said to a placeholder that is asked for its number: nothing is known."""
+    """The answers to a placeholder that is asked for its number: here none is known."""
 
     def __init__(self) -> None:
         self.kind: Any = Value  # the class of the parameters

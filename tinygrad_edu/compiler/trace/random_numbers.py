@@ -5,8 +5,8 @@ So the compiled function gives what the function itself gives after the same `ra
 user's own are followed too. What is drawn from a list, as by `random.choice(rows)`, is an item at a place that is
 drawn.
 
-A list that stays shuffled after the call would be another one in each trace, so to shuffle one that the function
-does not make is refused.
+A list that stays shuffled after the call would differ in each trace. So it is refused to shuffle a list that the
+function did not make.
 """
 
 import functools
@@ -69,9 +69,9 @@ class Draw(NamedTuple):
 
 
 class _Replay(threading.local):
-    """The random numbers of this thread that were drawn before: a function that takes the next.
+    """Random numbers of this thread that were drawn before: `next_drawn` gives the next of them.
 
-    It is also given what the function itself draws, which has the shape.
+    Its second argument is what the generator draws now, which has the shape.
     """
 
     next_drawn: Callable[[Draw, Any], Any] | None = None
@@ -81,14 +81,14 @@ _here = _Replay()
 
 
 def state_of(generator: Any) -> Any:
-    """Where a generator is."""
+    """The state of a generator."""
     if hasattr(generator, "bit_generator"):
         return generator.bit_generator.state
     return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
 
 
 def generators() -> dict[Any, Any]:
-    """Where the generators of the modules are."""
+    """The states of the generators of the modules."""
     return {generator: state_of(generator) for generator in _modules().values()}
 
 
@@ -102,7 +102,7 @@ def generators_of(function: Callable[..., Any], *more: Any) -> list[Any]:
 
 
 def put_states(states: dict[Any, Any]) -> None:
-    """Put generators where they were."""
+    """Give generators back their states."""
     for generator, state in states.items():
         if hasattr(generator, "bit_generator"):
             generator.bit_generator.state = state
@@ -194,7 +194,7 @@ def _drawn(wanted: Draw) -> Any:
 
 
 def factor(dropout: Any) -> Any:
-    """By what a module of `nn.Dropout` multiplies a number, a choice by what it draws: see `engine.watch`."""
+    """The factor of a number in `nn.Dropout`, which is a choice by what is drawn: see `engine.watch`."""
     generator = _modules().get(dropout.rng or random, dropout.rng)
     if not _is_generator(generator):
         refuse(f"Dropout draws by {dropout.rng!r}", "Give it a random.Random, or a generator of NumPy.")

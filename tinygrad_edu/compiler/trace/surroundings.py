@@ -2,7 +2,7 @@
 
 A number in a closure, a global, a default, or an attribute of an object is a constant of a program. `Surroundings`
 finds these numbers by the names in the function's code, and in the code of what it calls. A program `Holds` those
-that it was made with. Before each call it looks whether all is as it was.
+that it was made with. Before each call it checks that all is as it was.
 
 A float that changes becomes a **knob**: a parameter that is not learned. While the function is traced, a Value
 stands in its place. Then all its numbers have one program.
@@ -32,7 +32,7 @@ PLAIN = (int, float, str, type(None))  # a bool is an int
 WRAPPERS = "__wrapped__", "func", "__func__", "fget"
 
 
-Facts = dict[str, tuple[Place, Any]]  # by the way from the function: where, and what
+Facts = dict[str, tuple[Place, Any]]  # the way from the function -> the place, and what is there
 
 
 @functools.cache
@@ -99,7 +99,7 @@ class Surroundings:
         return {way: fact for way, fact in facts.items() if not way.startswith(own)} if own else facts
 
     def learn(self, before: Facts) -> Facts:
-        """The facts after the function ran: what it has changed itself is none from now on."""
+        """The facts after the function ran: what it has changed itself is no fact from now on."""
         after = self.facts()
         for way in before.keys() | after.keys():
             if way not in before or way not in after or not same(before[way][1], after[way][1]):
@@ -294,7 +294,7 @@ class Closure:
         return function
 
     def numbers(self) -> list[float]:
-        """Those of the knobs, now."""
+        """The numbers of the knobs, now."""
         return [knob.read() for knob in self.knobs]
 
 

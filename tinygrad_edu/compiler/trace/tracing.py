@@ -108,7 +108,7 @@ class Tracer(Answers):
         self.state: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.draws: list[Draw] = []
         self.around: list[Any] = []  # the lists and arrays that the function reads besides its arguments
-        self.generators: dict[Any, Any] = {}  # where those that were used have been before
+        self.generators: dict[Any, Any] = {}  # those that were used, with their old states
         self.refuse = refuse
         super().__init__()
 
@@ -175,7 +175,7 @@ class Tracer(Answers):
         return Trace(self.nodes, [*first, *outputs], shape, inputs, names, shapes, parameters, state, loss)
 
     def _rewound(self) -> str:
-        """Where the generators of the modules are. Then they are put where they were, with all that were used."""
+        """The states of the modules' generators. Then all generators that were used get their old states."""
         now = repr(generators())
         put_states(self.generators)
         return now
