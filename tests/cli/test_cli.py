@@ -19,7 +19,7 @@ import pytest
 from cases import python
 
 from tinygrad_edu import RULES, cli, datasets, nn
-from tinygrad_edu.cli import train as learning
+from tinygrad_edu.cli import recipes
 from tinygrad_edu.testing import rules_of
 from tinygrad_edu.train.accuracy import is_right
 
@@ -130,7 +130,7 @@ def test_each_help_has_a_usage_a_description_and_an_example_that_runs(command, t
     assert usage.startswith(f"usage: tinygrad-edu {command} [options]")
     assert description[0].isupper()
     assert description.endswith(".")
-    assert command != "train" or f"one of {', '.join(learning.TASKS)}" in " ".join(text.split())
+    assert command != "train" or f"one of {', '.join(recipes.TASKS)}" in " ".join(text.split())
     *_, example = text.partition("Example: tinygrad-edu ")
     if example and command != "step":
         assert cli.main(shlex.split(example)) == 0

@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Rule, TraceError, Value, nn
-from tinygrad_edu.compiler.backends.javascript import helpers, number_text, rule_text
+from tinygrad_edu.compiler.backends.javascript import helpers, javascript_number, rule_text
 from tinygrad_edu.compiler.run import pointwise
 
 NODE = shutil.which("node")
@@ -96,7 +96,7 @@ def test_functions_at_hard_points(name: str, tmp_path: Path) -> None:
     is_rule = name in ("mod", "pow")
     text = rule_text(RULES[name], 2) if is_rule else None
     calls = ", ".join(
-        f"({text.forward if text else name})({', '.join(map(number_text, point))})" for point in HARD[name]
+        f"({text.forward if text else name})({', '.join(map(javascript_number, point))})" for point in HARD[name]
     )
     found = run(f"{helpers(text.calls if text else [name])}\nPRINT([{calls}]);", tmp_path)
     for point, got in zip(HARD[name], map(number, found), strict=True):

@@ -116,7 +116,7 @@ def test_an_annealed_number_is_read_at_each_call(place, backend, monkeypatch) ->
         np.testing.assert_allclose(step(X), value, rtol=1e-9)
     if place not in CONSTANT:
         assert len(set(made)) <= 4  # two for value_and_grad, two for the mean
-    assert len(step._programs.kept) <= 16
+    assert len(step._programs.builds) <= 16
 
 
 @pytest.mark.parametrize("numbers", [[1, 2, 3], [True, False], ["square", "abs"], [None, 2.0]])

@@ -120,7 +120,7 @@ def test_programs_of_old_shapes_are_dropped(backend: str) -> None:
     step = tg.compile(function, [w], backend=backend, verify=False)
     for n in range(1, 41):
         assert step.predict(np.ones((1, n)))[0] == n
-    assert len(step._programs.kept) == 32
+    assert len(step._programs.builds) == 32
     step.predict(np.ones((1, 9)))  # one of the last 32, and now the last one that was used
     step.predict(np.ones((1, 41)))
     step.predict(np.ones((1, 9)))
@@ -134,8 +134,8 @@ def test_buffers_of_old_batch_sizes_are_dropped() -> None:
     step = tg.compile(lambda x: w * x, [w])
     for size in [*range(1, 21), 1]:
         assert step.predict(np.ones(size)).shape == (size,)
-    (made,) = step._programs.kept
-    assert len(made._runs) == 8
+    (build,) = step._programs.builds
+    assert len(build._runs) == 8
 
 
 # --- Copies -----------------------------------------------------------------------------------------------------

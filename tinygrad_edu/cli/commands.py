@@ -24,7 +24,7 @@ def train(options: Namespace) -> None:
     """Train a network of dense layers on a data set, and test it on examples it never saw."""
     # These matrices are small: a second thread of BLAS gains little, and waits where a core is busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-    from .train import run
+    from .recipes import run
 
     run(options)
 

@@ -16,7 +16,7 @@ OUTPUTS = {  # of the commands that take an expression
     "live": (" -o page.html", "a file .html; - writes to the standard output"),
     "step": ("", ""),
 }
-DATA = ("moons", "iris", "digits", "mnist")  # those of `cli.train`, which is loaded only for a run
+DATA = ("moons", "iris", "digits", "mnist")  # those of `cli.recipes`, which is loaded only for a run
 FORMATS = ("text", "json", "csv", "gradescope", "junit")
 CONTAINER = (
     "Submissions run with your rights, limited in time and memory. A container keeps them from your files: "
@@ -73,10 +73,10 @@ def _parser() -> argparse.ArgumentParser:
         """A command, described by the first line of its function's docstring."""
         text = getattr(commands, name).__doc__.partition("\n")[0]
         usage, help = f"%(prog)s [options]{arguments}", text[0].lower() + text[1:-1]
-        made: argparse.ArgumentParser = all.add_parser(
+        subparser: argparse.ArgumentParser = all.add_parser(
             name, usage=usage, help=help, description=text, epilog=epilog, allow_abbrev=name not in OUTPUTS
         )
-        return made
+        return subparser
 
     one = command("demo")
     one.add_argument("--epochs", type=_count, default=4, help="passes over the digits (default: 4)")

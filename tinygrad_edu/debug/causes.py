@@ -30,9 +30,9 @@ EXPONENTIAL = ("exp", "expm1", "sinh", "cosh")
 class Finding:
     """One node and what is wrong with it: `kind`, as `blame` lists them, and `phase`: "forward", "backward" or "".
 
-    `upstream` and `slope` are those of the share that was made for the operand number `operand`, in a backward
-    sweep. operand is None for a sum of shares, and for what the node made for all its operands. For "accumulated",
-    upstream is what this pass gives; for "changed", how many passes the result has had.
+    `upstream` and `slope` belong to the share for operand number `operand` in the backward pass. operand is None
+    for a sum of shares, and where all operands are meant. For "accumulated", upstream is the gradient that this
+    pass gives; for "changed", the number of passes that the result has had.
     """
 
     kind: str
@@ -202,13 +202,13 @@ def blame(
       "unreached"   one of `parameters` that root does not depend on
       "changed"     a number that was changed between the forward and the backward pass, so that the slopes belong
                     to other numbers
-      "accumulated" a leaf whose `.grad` is not what this pass gives: something was there before. That may be meant
+      "accumulated" a leaf whose `.grad` is not what this pass gives: something was there before; it may be meant
       "zero"        a slope of exactly 0, as that of a dead relu or beside a factor of 0, while a gradient
                     reaches the node
       "vanishing"   a share that falls below vanishing * |upstream|, or out of the floats to 0
       "exploding"   a share, or a sum of shares, that rises above exploding * |upstream|
-    The last three are reported only if a leaf below the node receives nothing better from elsewhere: a relu that
-    is off for one example of several, or beside a residual connection, is no fault, nor are shares that cancel.
+    The last three are reported only if a leaf below the node receives nothing better from elsewhere. A relu that
+    is off for one example of several, or beside a residual connection, is no fault. Shares may cancel, too.
     The leaves that count are `parameters` (`model.parameters()`) if given, else the parameters of modules, else
     the leaves with a label, else all.
     `variables` name the nodes without a label; by default they are those of the caller.
@@ -259,7 +259,7 @@ def blame(
 
 def _resting(leaves: list[Value], sweep: "_Sweep") -> tuple[set[Value], str]:
     """The parameters without a gradient in layers where others have one, as in most networks of relus, and a
-    sentence that counts the units. In a training, leaves without places are the units of one layer."""
+    sentence that counts the units. In a training, leaves whose labels name no unit are the units of one layer."""
     layers: dict[str, dict[Any, list[Value]]] = {}
     for leaf in parameters_among(leaves):
         unit = unit_of(str(leaf.label))
@@ -303,8 +303,8 @@ def _forward(order: list[Value], names: dict[Value, str]) -> Iterator[Finding]:
 class _Sweep:
     """A backward pass, and which of its shares are the first to be out of order.
 
-    `largest` is the size of the largest share that each node receives; it tells what arrives from what remains
-    after shares have cancelled.
+    `largest` is the size of the largest share that each node receives: a gradient does not tell what arrived if
+    its shares have cancelled.
     """
 
     def __init__(self, steps: Steps, names: dict[Value, str], vanishing: float, exploding: float):

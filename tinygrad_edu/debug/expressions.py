@@ -23,7 +23,7 @@ class NodeExpression:
         self._scope = dict(scope)
         tree = ast.parse(re.sub(r"#(\d+)", r"_place_\1", text).strip(), mode="eval")
         self.nodes: dict[str, str] = {}  # the word that stands in the code -> the name of the node
-        tree = ast.fix_missing_locations(_Named(machine, self.nodes).visit(tree))
+        tree = ast.fix_missing_locations(_PlainNames(machine, self.nodes).visit(tree))
         whole = tree.body
         self.gradient: str = ""  # the node, if the expression is its gradient and nothing else
         if isinstance(whole, ast.Attribute) and whole.attr == "grad" and isinstance(whole.value, ast.Name):
@@ -31,12 +31,12 @@ class NodeExpression:
         self._code = compile(tree, "<expression>", "eval")
 
     def value(self) -> Any:
-        """What it is where the machine is. Raises what the expression raises, LookupError before a node's turn."""
+        """Its value at the machine's step. Raises what it raises, LookupError for a node without a number yet."""
         nodes = {word: self._now(name) for word, name in self.nodes.items()}
         return eval(self._code, self._scope | nodes)
 
     def shown(self) -> str:
-        """Its text, as `p` and `watch` have it; a dash for a gradient that has not begun, as in the frame."""
+        """The value as `p` and `watch` show it; a dash for a gradient that has not begun, as in the frame."""
         machine, text = self.machine, repr(self.value())
         return "-" if self.gradient and machine.gradient(machine.node(self.gradient)) is None else text
 
@@ -50,7 +50,7 @@ class NodeExpression:
         return now
 
 
-class _Named(ast.NodeTransformer):
+class _PlainNames(ast.NodeTransformer):
     """Puts a plain name in place of each chain of dots and brackets that is the name of a node."""
 
     def __init__(self, machine: Machine, names: dict[str, str]):

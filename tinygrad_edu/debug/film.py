@@ -16,8 +16,8 @@ from ..viz.words import four_digits
 from .paths import Filmed
 from .training import DEAD, FilmBlame, Numbers, TrainingLog
 
-FRAMES = 1000  # kept at most
-NUMBERS = 5_000_000  # kept at most, of 8 bytes: gradients and leaves; a node of a second graph is 20
+FRAMES = 1000  # steps that are kept at most
+NUMBERS = 5_000_000  # kept at most, of 8 bytes: gradients and leaves; a node of another graph counts 20
 SHOWN = 200  # steps on the live page
 NOTHING = "Nothing is recorded: no backward pass has reached the model's parameters."
 
@@ -46,9 +46,9 @@ class Film(Former):
     `tg.debug.run(film[-1])`. Its leaves have the names of the model's parameters. A step is a backward pass that
     reaches these; `count` says how many there were, counted from 0.
 
-    `steps` are those that are kept, 1,000 at most, and at most 5 million numbers, 40 MB: when there are more,
-    every second one is dropped, and of those that follow only every second is kept. Another index gives the last
-    step kept before it. Iteration goes over the graphs that are kept. `blame` sees every step, kept or not.
+    `steps` are those that are kept: 1,000 at most, with at most 5 million numbers, 40 MB. When there are more,
+    every second one is dropped, and only every second one of the following is kept. The index of a dropped step
+    gives the last kept step before it. Iteration goes over the kept graphs. `blame` sees every step.
     """
 
     _former: ClassVar = {
@@ -105,7 +105,7 @@ class Film(Former):
         return array("d", [float(parameter.grad or 0.0) for parameter in self.parameters])
 
     def after(self, root: Value, seen: tuple[Numbers, list[Value]] | None) -> None:
-        """Record a backward pass that has just ended; `seen` is what `before` has found."""
+        """Record a backward pass that has just ended; `seen` is what `before` returned."""
         if not seen:
             return
         before, stale = seen
@@ -171,8 +171,8 @@ class Film(Former):
     def blame(self, dead: int = DEAD) -> FilmBlame:
         """What went wrong in the training, the most serious first; see `FilmBlame`.
 
-        A unit is dead if to the end no gradient reached it, for `dead` examples or more, and four times as many as
-        ever before.
+        A unit is dead if it has had no gradient up to the end, for at least `dead` examples, and at least four
+        times as long as ever before.
         """
         return self._training.blame(dead, self._numbers())
 
@@ -202,8 +202,8 @@ class Film(Former):
 def record(model: Any, every: int = 1) -> Film:
     """A film of the model's training, for a `with` block around any loop, or for `fit(..., film=film)`.
 
-    Every backward pass that reaches the model's parameters is a step, and every k-th is kept. Outside of the block
-    nothing is recorded, and training costs nothing more. Raises ValueError if the model has no parameters.
+    Every backward pass that reaches the model's parameters is a step; every=10 keeps one of ten. Outside of the
+    block nothing is recorded, and training costs no more. Raises ValueError if the model has no parameters.
 
     >>> from tinygrad_edu import nn
     >>> model = nn.Neuron(1, "linear", rng=0)
@@ -220,11 +220,11 @@ def record(model: Any, every: int = 1) -> Film:
 
 
 def _examples(root: Value, parameters: Any) -> list[tuple[Any, ...]]:
-    """The numbers of each example that a loss sums or averages: of its terms with an input, which a penalty on
-    weights has not.
+    """The numbers of each example in a loss that adds up examples. A term without an input, such as a penalty on
+    weights, is no example.
 
-    The nearest to the loss comes first, as a target is. Before all stands the place of the nearest parameter: it
-    tells one output from another.
+    The number nearest to the loss comes first: often it is the target. Before all numbers stands the place of the
+    nearest parameter, which tells one output from another.
     """
     rows, stack, places = [], [root], {parameter: place for place, parameter in enumerate(parameters)}
     while stack:

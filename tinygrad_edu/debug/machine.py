@@ -268,7 +268,7 @@ class Machine:
         return [f"{self.steps.names[self.root]}.grad is {four_digits(self.steps.seed)}, all others are 0"]
 
     def _mistakes(self) -> list[str]:
-        """What a frame at either end tells of changed numbers, and at the end of what gradients held before."""
+        """What the first and the last frame say of changed numbers, and the last one of old gradients."""
         if self._audit is None or self.position not in (0, len(self.steps)):
             return []
         return (self._audit if self.position else self._audit._replace(left={})).sentences(self.steps.names)

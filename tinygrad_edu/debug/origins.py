@@ -13,7 +13,7 @@ from ..engine.value import Value
 
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _LINES: dict[int, tuple[str, int]] = {}  # by id, of the nodes that are alive
-_THREADS: list[int] = []  # that are in a block now, each as often as it is
+_THREADS: list[int] = []  # those inside a block now, once for each block
 _ORIGINALS: list[Any] = []  # what is replaced meanwhile
 _LOCK = threading.Lock()
 
@@ -49,7 +49,7 @@ def tracing() -> Iterator[None]:
     """Record the source line of every node that this thread makes inside the block.
 
     `where` in the stepping prompt and the live page show it. Outside of such a block nothing is recorded, and
-    making a node costs nothing more. A line is forgotten together with its node.
+    making a node costs no more. A line is forgotten together with its node.
 
     >>> with tracing():
     ...     y = Value(2.0) * 3

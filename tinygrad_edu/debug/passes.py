@@ -1,4 +1,4 @@
-"""Which pass do the numbers of a graph belong to? Gradients from before it, and leaves that were changed.
+"""Which pass do the numbers of a graph belong to? This finds old gradients, and leaves that were changed.
 
 A graph does not say when its leaves were changed. But an interior node keeps the number of the forward pass and
 the gradient of the last backward pass, and both lead back to the leaves: `_before` solves the operation of a
@@ -27,7 +27,7 @@ class Audit(NamedTuple):
     moved    leaves that were changed after it, as an update does
     left     {leaf: what this pass gives} of the leaves whose gradient holds something else besides
     passes   how many backward passes this one result has had, as far as its constants tell; 0 for none
-    numbers  of each node in the forward pass; for a leaf that the graph does not tell, the present one
+    numbers  of each node in the forward pass; the present number of a leaf where the graph does not tell
     """
 
     wrong: list[Value]
@@ -37,7 +37,7 @@ class Audit(NamedTuple):
     numbers: Numbers
 
     def sentences(self, names: Mapping[Value, str]) -> list[str]:
-        """A sentence for each number that was changed and for each gradient with something besides."""
+        """A sentence for each changed number, and for each gradient that holds something else besides."""
         stale = [f"{names[node]} was changed after the forward pass" for node in self.wrong or self.moved[:1]]
         return stale + [told(names[leaf], leaf, gradient) for leaf, gradient in self.left.items()]
 
@@ -52,14 +52,14 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
     """Compare the leaves of a graph with its last backward pass.
 
     The leaves that count are those given, else the parameters of modules and what was changed, else those with a
-    label, else all. A gradient of 0 was cleared, and one that was scaled, clipped, or joined by a weight decay is
-    as it should be.
+    label, else all. A gradient of 0 was cleared. One that was scaled or clipped, or has a weight decay in it, is
+    no fault.
     """
     now, passed, suspects = {node: node.data for node in order}, order[-1].grad != 0, changed(order[-1])
     if not passed or any(node.rule for node in suspects):
         return Audit(suspects, [], {}, int(passed), now)
     likely, faults = parameters_among(order) | dict.fromkeys(leaves or ()), list[Audit]()
-    # The parameters were changed, or if that does not agree with what the pass has left, the inputs.
+    # First guess: the parameters were changed. If the gradients contradict it: the inputs.
     for sign in (likely.__contains__, lambda leaf: leaf not in likely)[: 1 + bool(likely)]:
         before = _before(order, sign) if suspects else now
         moved = [leaf for leaf in order if not near(before[leaf], leaf.data, 0.0)]
@@ -105,7 +105,7 @@ def _before(order: list[Value], likelier: Callable[[Value], Any]) -> Numbers:
     doubtful = {parent for node in stale for parent in node.parents if not parent.rule}
     sound = [node for node in order if node not in stale and not doubtful.isdisjoint(node.parents)]
     slopes = (pair for node in sound for pair in zip(node.parents, slopes_of(node), strict=True))
-    same = {parent for parent, slope in slopes if slope != 0}  # which does not tell of the w of w * 0
+    same = {parent for parent, slope in slopes if slope != 0}  # unchanged, but w * 0 says nothing of w
     uses = Counter(parent for node in order for parent in node.parents)
     numbers = {node: node.data for node in order}
     for node in stale:
@@ -128,7 +128,7 @@ def _solutions(node: Value) -> int:
 
 def _solved(node: Value, leaf: Value, numbers: Numbers) -> Any:
     """The number of one leaf for which the operation gives the number of the node, by Newton's method; or nan."""
-    x = leaf.data if leaf.data == leaf.data else type(leaf.data)(1)  # not from nan on
+    x = leaf.data if leaf.data == leaf.data else type(leaf.data)(1)  # nan is no start
     with suppress(ArithmeticError, ValueError):  # a slope of 0, or outside of the domain
         for _ in range(40):
             operands = [x if parent is leaf else numbers[parent] for parent in node.parents]
@@ -163,7 +163,7 @@ def _used_others(order: list[Value], before: Numbers, here: Numbers, there: Numb
     """Did the backward pass use other numbers than the forward pass?
 
     It used the present ones, if all gradients that differ between the two are those of `here`. Other numbers show
-    in products: a gradient divided by that of its only user is the factor, and two that agree are no accident.
+    in products: a gradient divided by that of its only user is the factor. Two that agree are no accident.
     """
     telling = [x for x in order if x.grad and not near(here[x], there[x])]
     if telling and all(near(x.grad, here[x], 1e-9) for x in telling):
@@ -195,9 +195,9 @@ def _passes(order: list[Value], known: set[Value], here: Numbers, there: Numbers
 
 
 def _on_purpose(rows: list[tuple[Any, Any, Any]]) -> bool:
-    """Were these gradients scaled, clipped, or joined by a weight decay? Of (gradient, that of the pass, number).
+    """Were they scaled, clipped, or given a weight decay? A row is (gradient, gradient of the pass, number).
 
-    Two that agree on a factor or a limit are no accident, nor is one by a number that a person would write.
+    Two that agree on a factor or a limit are no accident. One is none by a number that a person would write.
     """
     scales = [gradient / this if this else math.inf for gradient, this, _ in rows]
     limits = [abs(row[0]) if 0 < scale < 1 else math.inf for row, scale in zip(rows, scales, strict=True)]

@@ -46,14 +46,14 @@ class Named(dict[str, Value]):
         return self[longer[0]] if len(longer) == 1 else None
 
     def node(self, name: str) -> Value:
-        """The same, or a ValueError with the names that are like it."""
+        """The node, as `find` has it. Raises ValueError, with similar names, if there is none."""
         node = self.find(name)
         if node is None:
             raise ValueError(f"no node is called {name!r} here.{self.similar(name)}")
         return node
 
     def similar(self, name: str) -> str:
-        """A question that tells names like this one: " Did you mean w#0 or w#1?"; "" if there are none."""
+        """A question with similar names: " Did you mean w#0 or w#1?"; "" if there are none."""
         near = [known for known in self if f".{known.partition('#')[0]}".endswith(f".{name}")]
         if not near and len(self) < 10_000:
             near = difflib.get_close_matches(name, self, 2)
@@ -211,14 +211,14 @@ def _asked(order: list[Value], x: Any, variables: Mapping[Value, str]) -> Value:
 def _sweep(order: list[Value], x: Value, top: int) -> tuple[int, tuple[GradientPath, ...]]:
     """The number of paths from x to the last of order, and the `top` largest of them.
 
-    It is enough to keep `top` arrivals per node: the same slope multiplies all that go on by one edge, and
+    It is enough to keep `top` arrivals per node: one slope multiplies all that continue along an edge, and
     rounding, overflow and 0 * inf do not change which of two is the larger, if nan is taken for infinite.
     """
     root, above = order[-1], {x}
     for node in order:
         if not above.isdisjoint(node.parents):
             above.add(node)
-    counts: dict[Value, int] = {root: 1}  # of paths that arrive; dropped when passed on, as they can be long
+    counts: dict[Value, int] = {root: 1}  # of paths that arrive; dropped when passed on, since they can be long
     coming: dict[Value, list[_Arrival]] = {node: [] for node in above}
     coming[root] = [_Arrival(type(root.data)(1), root)]
     for node in reversed(order if root in above else []):

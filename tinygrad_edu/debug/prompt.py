@@ -66,7 +66,7 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
 
 @contextmanager
 def _locals_of(function: Any) -> Iterator[dict[Value, str]]:
-    """The names of the Values that a function holds when it returns: those that a call inside the block made."""
+    """The names of the Values in the function's variables, when a call of it inside the block returns."""
     names: dict[Value, str] = {}
     code, old = getattr(function, "__code__", None), sys.getprofile()
 
@@ -88,7 +88,7 @@ def _scope(frame: FrameType | None) -> dict[str, Any]:
 
 
 def _moving(title: str, move: Callable[[Machine], Machine], counted: bool = False) -> Callable[..., None]:
-    """A command that moves the machine, once or if it is counted as often as it is told, and shows where it is."""
+    """A command that moves the machine and shows where it is; if `counted`, it takes a number of moves."""
 
     def command(self: "Prompt", argument: str) -> None:
         letter, before = title[0], self.machine.position
@@ -113,7 +113,7 @@ class Prompt(cmd.Cmd):
         self.machine: Machine = machine
         self.scope: Mapping[str, Any] = _scope(None) if scope is None else scope
         self.breakpoints: dict[int, tuple[str, Callable[[], bool]]] = {}
-        self.watches: dict[str, tuple[NodeExpression, str]] = {}  # with what each showed last
+        self.watches: dict[str, tuple[NodeExpression, str]] = {}  # with the text that each showed last
         self._echo = False
         self._colours = self.stdout.isatty() and not os.getenv("NO_COLOR") and os.getenv("TERM") != "dumb"
 
@@ -251,7 +251,7 @@ class Prompt(cmd.Cmd):
         return lambda: machine.current is node
 
     def _becoming(self, expression: NodeExpression) -> Callable[[], bool]:
-        """Has it become true since it was asked the last time?"""
+        """A question: has the expression become true since this was last asked?"""
         text = expression.text
         if not expression.nodes:
             near = self.machine.named.similar(text.partition(".")[0])

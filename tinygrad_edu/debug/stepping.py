@@ -58,7 +58,7 @@ class Step:
 
     @property
     def sentence(self) -> str:
-        """The step in words. Of many operands it says the first eight."""
+        """The step in words, with the first eight operands."""
         parts = [self._received(i) for i in range(min(len(self.shares), SPOKEN))]
         hidden = len(self.shares) - len(parts)
         rest = [f"and {hidden:,} more"] if hidden else []
@@ -112,7 +112,7 @@ class Steps(Former, Sequence[Step]):
     node's number when the steps were made; `variables`, the names of the variables that held nodes then; `seed`,
     the gradient of root. A step is computed when it is first asked for, and kept.
 
-    `numbers` are those of some leaves and nodes, where they are not the present ones.
+    `numbers` replace the present numbers of some nodes.
 
     Raises TypeError if root is not one Value or upstream not one number.
     """
@@ -184,7 +184,7 @@ class Steps(Former, Sequence[Step]):
         self._taken.append(Step(count, node, upstream, tuple(received), len(self), self.names, self.data))
 
     def completed(self) -> dict[Value, int]:
-        """For each node, how many steps are taken when its gradient is complete and passed on.
+        """For each node, after how many steps its gradient is complete and passed on.
 
         For an operation that is its own step, for a leaf the last step that uses it, for the root alone 0.
         """
@@ -253,7 +253,7 @@ class Steps(Former, Sequence[Step]):
 
 
 def _exact(x: Any, kind: type) -> Any:
-    """x, or if a rule gave a whole number such as 0 or 1, that as the kind of number of the result."""
+    """x; a whole number from a rule, such as 0 or 1, becomes the kind of number that the result is."""
     return kind(x) if x.__class__ is int else x
 
 

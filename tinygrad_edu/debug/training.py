@@ -11,7 +11,7 @@ from ..viz.words import few, four_digits, size
 
 Numbers: TypeAlias = "array[float]"
 Thing = TypeVar("Thing")
-Rows: TypeAlias = list[tuple[Any, ...]]  # of each example its numbers
+Rows: TypeAlias = list[tuple[Any, ...]]  # the numbers of each example
 
 DEAD = 20  # examples in a row for which a unit has no gradient
 EXPLODING = 1000.0  # times the largest gradient of the first half of the steps so far
@@ -38,7 +38,7 @@ class FilmBlame:
     "nan"         a loss or a gradient is not finite
     "exploded"    the gradients are 1,000 times the largest of the first half of the steps so far, or beyond 1e9
     "uphill"      the parameters move along their gradients, not against them
-    "rising"      the loss grows
+    "rising"      the loss does not fall
     "shuffled"    the same inputs come again with the targets of others
     "not moved"   gradients reach the parameters, and yet none moves
     "dead"        from this step to the end, no gradient reaches any unit of a layer
@@ -67,7 +67,7 @@ class FilmBlame:
 
 
 class Update(NamedTuple):
-    """A step as the next one sees it."""
+    """What the next step needs to know of a step."""
 
     loss: float
     parameters: Numbers
@@ -148,7 +148,7 @@ class TrainingLog:
         self._norms.append(norm)
 
     def _used(self, moved: Sequence[bool]) -> list[Event]:
-        """The first update by gradients that the update before it had used already."""
+        """The first update by gradients that an earlier update had used already."""
         return sorted((event for i, event in self.old.items() if moved[i]), key=lambda event: event.step)[:1]
 
     def _leave(self, step: int, moved: Sequence[bool], before: Numbers, after: Numbers) -> None:
@@ -185,7 +185,7 @@ class TrainingLog:
             if self._place < len(row):
                 inputs, target = hash(row[: self._place] + row[self._place + 1 :]), row[self._place]
                 if now.setdefault(inputs, target) != target:
-                    self._mixed = -sys.maxsize  # one example with two targets at a time: these data are so
+                    self._mixed = -sys.maxsize  # the same inputs with two targets at once: these data are so
                 old = self._pairs.get(inputs)
                 self._again += old is not None
                 self._mixed += old not in (None, target) and target in self._targets
@@ -193,7 +193,7 @@ class TrainingLog:
         self._targets.update(now.values())
 
     def _listen(self, step: int, before: Numbers, after: Numbers, examples: int) -> None:
-        """For how long has no gradient reached a unit, while it reached others?"""
+        """Count the examples for which no gradient has reached a unit, while it reached others."""
         reached = [x != y for x, y in zip(before, after, strict=True)]
         for unit, places in self._units.items() if any(reached) else ():
             if any(reached[i] for i in places):

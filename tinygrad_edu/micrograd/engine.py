@@ -160,7 +160,7 @@ def no_grad() -> Iterator[None]:
         _recording = before
 
 
-class _Kind(type):
+class _ValueType(type):
     def __instancecheck__(cls, x: Any) -> bool:
         """While a function is traced, its placeholders are Values too."""
         return super().__instancecheck__(x) or bool(
@@ -168,7 +168,7 @@ class _Kind(type):
         )
 
 
-class Value(main.Value, metaclass=_Kind):
+class Value(main.Value, metaclass=_ValueType):
     """A number that remembers what it was made from, with micrograd's constructor and free attributes.
 
     `Value(data, _children, _op, label)` is micrograd's and the lecture's signature, `Value(data, children,

@@ -23,7 +23,7 @@ def write(path: str | os.PathLike[str], parts: dict[str, Any]) -> None:
     A symbolic link is followed. An existing file keeps its mode; a new one gets the mode that the umask gives.
     Raises OSError if the file cannot be written, TypeError or ValueError for what JSON cannot hold.
     """
-    document = {"format": FORMAT, "version": VERSION, **_each(parts, _encoded)}
+    document = {"format": FORMAT, "version": VERSION, **_map_leaves(parts, _encoded)}
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():  # a pipe or /dev/stdout cannot be replaced; a folder is an error
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        document: Any = _each(json.loads(text), _decoded)  # NaN and Infinity too, which version 1 has
+        document: Any = _map_leaves(json.loads(text), _decoded)  # NaN and Infinity too, which version 1 has
     except (ValueError, RecursionError, MemoryError) as error:  # a JSON error and a wrong byte are ValueErrors
         raise ValueError(f"{path} is not a whole model file: {error or type(error).__name__}.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -71,14 +71,14 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return document
 
 
-def _each(x: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:
+def _map_leaves(x: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:
     """x with `leaf` applied to every number and text in its lists and dicts."""
     if depth > DEPTH:
         raise ValueError(f"a model file holds lists and modules nested {DEPTH} deep at most")
     if isinstance(x, dict):
-        return {key: _each(item, leaf, depth + 1) for key, item in x.items()}
+        return {key: _map_leaves(item, leaf, depth + 1) for key, item in x.items()}
     if isinstance(x, list | tuple):
-        return [_each(item, leaf, depth + 1) for item in x]
+        return [_map_leaves(item, leaf, depth + 1) for item in x]
     return leaf(x)
 
 

@@ -113,7 +113,7 @@ class Module:
         Raises ValueError for missing or unexpected names and for another length or shape, TypeError for what is
         no real number. After an error nothing has changed.
         """
-        state.load(self, numbers)
+        state.assign(self, numbers)
 
     def save(self, path: str | os.PathLike[str], optimizer: Any = None) -> None:
         """Write the architecture and all numbers to a JSON file; with an optimizer, its state and settings too.

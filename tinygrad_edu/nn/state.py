@@ -47,7 +47,7 @@ def numbers_of(nested: Any) -> Any:
     return float(nested.data) if isinstance(nested, Value) else nested
 
 
-def load(module: Any, state: Mapping[str, Any]) -> None:
+def assign(module: Any, state: Mapping[str, Any]) -> None:
     """Give a module the numbers of a state in either form. Raises what `Module.load_state_dict` lists.
 
     The numbers of the layers may differ where their order is the same: PyTorch counts activations as layers.

@@ -31,7 +31,7 @@ FORGOTTEN = (
 
 
 class Optimizer:
-    """What all optimisers share: they move parameters by the gradients that backward() has left there.
+    """What all optimisers share: they move parameters by the gradients that backward() has added up.
 
     A subclass defines `update` and `n_states`. `lr` may be changed at any time, for instance by a schedule.
     `parameters` may be changed too: the state belongs to the parameter, not to its place in the list. `epochs`
@@ -98,7 +98,7 @@ class Optimizer:
         watchers.discard(self)
 
     # --- A forgotten zero_grad ----------------------------------------------------------------------------------
-    # A backward() adds to an old gradient if it finds the number, other than 0, that the step before has left.
+    # A backward() adds to an old gradient if it finds the number, other than 0, that the last step has used.
 
     def watch(self) -> None:
         """The gradients have been used: from now on, a backward() that adds to them has forgotten zero_grad()."""

@@ -57,7 +57,7 @@ class VectorSteps:
         settings = settings if _is_constant(tuple(settings.values())) else None
         with np.errstate(all="ignore"):
             if self._update is None or settings != self._settings:
-                self._update, self._settings = self._made(gradient, settings is not None), settings
+                self._update, self._settings = self._new_update(gradient, settings is not None), settings
             self._update(gradient, self.steps + 1, float(self.optimizer.lr))
         self.steps = self.steps + 1
 
@@ -69,8 +69,8 @@ class VectorSteps:
             if row[0]:
                 self.optimizer.state[parameter] = row
 
-    def _made(self, gradient: NDArray[Any], constant: bool) -> Update:
-        """The equation as a program in place, or else on arrays: the first that moves numbers as it does itself.
+    def _new_update(self, gradient: NDArray[Any], constant: bool) -> Update:
+        """The equation as a program in place, or else on arrays: the first that gives the numbers of `update`.
 
         The settings are written into the program. A setting that can change in place, such as a dict, could change
         unseen: then the equation runs on arrays, which reads its settings at every step.

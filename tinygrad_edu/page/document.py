@@ -14,7 +14,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from ..compiler.backends.javascript import RuleText, function_text, helpers, number_text, rule_text
+from ..compiler.backends.javascript import RuleText, function_text, helpers, javascript_number, rule_text
 from ..engine.rule import Rule
 from ..engine.value import Value
 from ..viz.colours import css_variables
@@ -165,8 +165,8 @@ def _by_hand(rule: Rule, order: list[Value]) -> RuleText:
     """An operation that was written for one value of its operands: its number stays, its slopes stay."""
     (node,) = (node for node in order if node.rule is rule)
     slopes = rule.backward(1.0, node.data, *(parent.data for parent in node.parents))
-    shares = ", ".join(f"upstream * {number_text(slope)}" for slope in slopes)
-    return RuleText(f"() => {number_text(node.data)}", f"(upstream) => [{shares}]", frozenset())
+    shares = ", ".join(f"upstream * {javascript_number(slope)}" for slope in slopes)
+    return RuleText(f"() => {javascript_number(node.data)}", f"(upstream) => [{shares}]", frozenset())
 
 
 def _about(rule: Rule) -> list[str]:

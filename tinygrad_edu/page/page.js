@@ -303,13 +303,13 @@ function refreshNode(i, item) {
   const reached = i === graph.root ? t >= last : graph.users[i].some((user) => passedOnAt(user) <= t);
   const hidden = state.quiz && !state.quiz.known.has(i);
   const gradient = hidden ? "?" : reached ? four(graph.gradient[i]) : "–";
-  const data = known ? four(graph.value[i]) : "–", made = graph.isLeaf(i) ? "" : ` = ${graph.expression(i)}`;
+  const data = known ? four(graph.value[i]) : "–", formula = graph.isLeaf(i) ? "" : ` = ${graph.expression(i)}`;
   const wrong = (known && !Number.isFinite(graph.value[i])) || (reached && !Number.isFinite(graph.gradient[i]));
   const [sign, spoken] = { now: ["▶ now", ", current step"], waiting: ["", ", waiting"], partial: ["… so far", ", gradient not complete"] }[now] ?? ["", ""];
   write(item, [headOf(i), `data ${data}`, `grad ${gradient}`], wrong ? "⚠" : sign,
     { now: now === "now", waiting: now === "waiting", partial: now === "partial", wrong, selected: i === state.selected, asked: state.quiz?.node === i },
-    `${graph.names[i]}${made}, data ${data}, gradient ${gradient}${spoken}${wrong ? ", not finite" : ""}`);
-  item.description.textContent = !made || !known || state.quiz ? "" : t > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
+    `${graph.names[i]}${formula}, data ${data}, gradient ${gradient}${spoken}${wrong ? ", not finite" : ""}`);
+  item.description.textContent = !formula || !known || state.quiz ? "" : t > last ? graph.backwardSentence(i) : graph.forwardSentence(i);
 }
 
 function refreshGroup({ name, members }, item) {
@@ -338,7 +338,7 @@ function relate(what) {
 
 // --- Change a leaf ------------------------------------------------------------------------------------------
 
-let kept = 0, refusal = ""; // the number before one was typed, and what is said of a text that is none
+let earlier = 0, refusal = ""; // the number before one was typed, and what is said of a text that is none
 
 function change(leaf, x, words = "") {
   refusal = words;
@@ -354,7 +354,7 @@ function typed() {
   const text = $("number").value.trim(), x = Number(text);
   const refused = text === "" || !Number.isFinite(x);
   $("number").setAttribute("aria-invalid", String(refused));
-  if (refused) change(state.selected, kept, `${graph.names[state.selected]} stays ${four(kept)}: "${text}" is no finite number.`);
+  if (refused) change(state.selected, earlier, `${graph.names[state.selected]} stays ${four(earlier)}: "${text}" is no finite number.`);
   else change(state.selected, x); // 1e40 was a number on the way to 1e400
 }
 
@@ -364,7 +364,7 @@ function fieldKey(event) {
   if (way) {
     const x = graph.value[state.selected], step = 10 ** Math.floor(Math.log10(Math.max(Math.abs(x), 1))) / (event.shiftKey ? 1 : 10);
     nudge(state.selected, x + way * step, 12);
-    $("number").value = kept = graph.value[state.selected];
+    $("number").value = earlier = graph.value[state.selected];
   } else if (["Enter", "Escape"].includes(event.key)) {
     typed();
     $("number").value = graph.value[state.selected];
@@ -635,7 +635,7 @@ function connect() {
   $("time").max = 2 * last;
   $("time").addEventListener("input", () => go(Number($("time").value)));
   $("number").addEventListener("focus", () => {
-    kept = graph.value[state.selected];
+    earlier = graph.value[state.selected];
     $("number").select();
   });
   $("number").addEventListener("input", typed);

@@ -66,7 +66,7 @@ class OnArrays(OnValues):
         return self
 
     def _states(self) -> dict[Any, Any]:
-        """Where the generators are that the function may draw by."""
+        """The states of the generators that the function may draw from."""
         return {generator: state_of(generator) for generator in self._generators}
 
     def _run(self, batch: Sequence[int], step: Any = None) -> tuple[float, "NDArray[Any]"]:

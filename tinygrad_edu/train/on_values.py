@@ -26,7 +26,7 @@ class OnValues:
     """Steps of `fit` on Values: a graph per example, or one per batch if `batched`, or if a film records them.
 
     `check` is called before the parameters are moved; it may raise Diverged. backend, mesh and dtype are for
-    those on arrays.
+    `OnArrays`.
     """
 
     recorded: bool

@@ -59,7 +59,7 @@ def drawing_of(
     frames: dict[Scope, Drawing] = {(): drawing}
     for box in reversed(picture.boxes):  # from left to right: Graphviz puts on top what it reads first
         shade = scale.get(size(box.magnitude)) if scale and box.magnitude is not None else None
-        _frame(frames, box.scope).node(box.id, _table(box, shade), **_look(box, shade))
+        _frame(frames, box.scope).node(box.id, _html_label(box, shade), **_look(box, shade))
         for arrow in arrows.get(box.id, ()):
             tail = by_id[arrow.tail]
             enters = bool(box.scope) and tail.scope != box.scope and not {box.kind, tail.kind} & GROUPS
@@ -108,7 +108,7 @@ def _chain(row: list[Box], rankdir: str) -> Drawing:
 # --- Boxes and arrows ----------------------------------------------------------------------------------------
 
 
-def _table(box: Box, shade: Shade | None) -> str:
+def _html_label(box: Box, shade: Shade | None) -> str:
     """The HTML-like label: name and operation above data and gradient."""
     head = [f'<font color="{shade.ink if shade else ACCENT}">{_drawn(box.title)}</font>'] if box.title else []
     head += [f"<b>{_drawn(box.operation)}</b>"] if box.operation else []

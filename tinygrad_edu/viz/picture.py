@@ -75,14 +75,14 @@ class Picture:
 def in_two_shapes(picture: Picture) -> Picture:
     """The same as micrograd draws it: `name | data | grad` in a row, each operation a box of its own before it."""
     boxes: list[Box] = []
-    made = {box.id: f"{box.id}_op" for box in picture.boxes if box.operation and box.kind not in GROUPS}
+    operations = {box.id: f"{box.id}_op" for box in picture.boxes if box.operation and box.kind not in GROUPS}
     for box in picture.boxes:
-        if box.id in made:
-            boxes.append(Box(made[box.id], "operation", "", box.operation, scope=box.scope, size=0))
+        if box.id in operations:
+            boxes.append(Box(operations[box.id], "operation", "", box.operation, scope=box.scope, size=0))
         if box.kind not in GROUPS:
             row = " | ".join(filter(None, [box.title, *box.lines]))
             box = replace(box, title="", operation="", details=(row,))
         boxes.append(box)
-    arrows = [replace(arrow, head=made.get(arrow.head, arrow.head)) for arrow in picture.arrows]
-    arrows += [Arrow(operation, id, 0) for id, operation in made.items()]
+    arrows = [replace(arrow, head=operations.get(arrow.head, arrow.head)) for arrow in picture.arrows]
+    arrows += [Arrow(operation, id, 0) for id, operation in operations.items()]
     return replace(picture, boxes=tuple(boxes), arrows=tuple(arrows))

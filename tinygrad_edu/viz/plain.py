@@ -50,7 +50,7 @@ class PlainDrawing:
 def plain_svg(picture: Picture, text: str, rankdir: str, heat: bool) -> str:
     """The SVG of a Picture. Its boxes and arrows are groups of the classes that Graphviz writes."""
     turn = 1 if rankdir == "TB" else -1  # x, y is across, along; or the other way round
-    lines = {box.id: _lines(box) for box in picture.boxes}
+    lines = {box.id: _box_lines(box) for box in picture.boxes}
     sizes = {id: (LETTER * max(map(len, some)) + 16, ROW * len(some) + 8) for id, some in lines.items()}
     turned = {id: size[::turn] for id, size in sizes.items()}  # across and along
     ranks, chains = _ranks(picture)
@@ -85,7 +85,7 @@ def plain_svg(picture: Picture, text: str, rankdir: str, heat: bool) -> str:
     )
 
 
-def _lines(box: Box) -> list[str]:
+def _box_lines(box: Box) -> list[str]:
     head = " ".join(filter(None, [box.title, box.operation]))
     return [clipped(line, 40) for line in (head, *box.lines) if line]
 

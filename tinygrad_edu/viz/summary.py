@@ -34,7 +34,7 @@ def grouped(reading: Reading, max_nodes: int | None) -> Grouping:
     for view in _views(reading):
         for structure in (False, True):
             grouping = _attempt(reading, view, structure, max_nodes)
-            if grouping and (not view or len(_arrows(reading, grouping[0])) <= CROWDED * max_nodes):
+            if grouping and (not view or len(_links(reading, grouping[0])) <= CROWDED * max_nodes):
                 return grouping
     grouping = _attempt(reading, view, True, len(reading.order))
     assert grouping
@@ -95,7 +95,7 @@ def _pattern(reading: Reading, place: int, groups: frozenset[int], keys: list[Ke
     return ("operation", symbol, label, groups)
 
 
-def _arrows(reading: Reading, of: list[int]) -> set[tuple[int, int]]:
+def _links(reading: Reading, of: list[int]) -> set[tuple[int, int]]:
     pairs = {(of[p], of[place]) for place, operands in enumerate(reading.parents) for p in operands}
     return {(tail, head) for tail, head in pairs if tail != head}
 
@@ -103,7 +103,7 @@ def _arrows(reading: Reading, of: list[int]) -> set[tuple[int, int]]:
 def _nearest(reading: Reading, of: list[int], keys: Sequence[Key], max_nodes: int) -> Grouping:
     """The groups nearest to the root, by number of arrows, as they are; all others as one."""
     operands: dict[int, list[int]] = {}
-    for tail, head in sorted(_arrows(reading, of)):
+    for tail, head in sorted(_links(reading, of)):
         operands.setdefault(head, []).append(tail)
     near = [of[-1]]
     for group in near:

@@ -18,11 +18,11 @@ class Backend:
 
     def make(self, backend: str, function: Any, parameters: Any, options: Mapping[str, Any]) -> Any:
         """The compiled function. Raises TypeError for an option that the backend does not know."""
-        for name, given in options.items():
-            if name not in self.options and given is not DEFAULTS[name]:
+        for name, value in options.items():
+            if name not in self.options and value is not DEFAULTS[name]:
                 raise TypeError(_REFUSALS[name].format(backend))
-        made: Callable[..., Any] = getattr(import_module(self.module, __package__), self.name)
-        return made(function, parameters, **{name: options[name] for name in self.options})
+        constructor: Callable[..., Any] = getattr(import_module(self.module, __package__), self.name)
+        return constructor(function, parameters, **{name: options[name] for name in self.options})
 
 
 _REFUSALS: dict[str, str] = {

@@ -51,7 +51,7 @@ class JavaScript(Language):
         self.calls: set[str] = set()
 
     def number(self, x: Any) -> str:
-        return number_text(x)
+        return javascript_number(x)
 
     def function(self, op: str) -> str:
         return called(op, self.calls)
@@ -65,7 +65,7 @@ def called(op: str, calls: set[str]) -> str:
     return CALLED[op]
 
 
-def number_text(x: Any) -> str:
+def javascript_number(x: Any) -> str:
     """A number as JavaScript source."""
     return short_number(float(x), "Infinity", "NaN")
 

@@ -285,7 +285,7 @@ class JaxEmitter:
             lines="".join(f"    {line}".rstrip() + "\n" for line in ["dtype = parameters.dtype", *cast, *lines]),
             rest=rest.format(arguments=arguments),
             constants="\n\n" * (len(constants) > len(moving))
-            + "".join(f"{name} = {_array(x)}\n" for name, x in constants.items() if name not in moving),
+            + "".join(f"{name} = {_array_source(x)}\n" for name, x in constants.items() if name not in moving),
         )
 
     # --- Statements --------------------------------------------------------------------------------------------
@@ -443,7 +443,7 @@ class JaxEmitter:
         return _line(x.array.name, text, x.array.dims)
 
 
-def _array(numbers: Any) -> str:
+def _array_source(numbers: Any) -> str:
     """An array of numbers, or of positions: those of 64 bits fail in JAX where jax_enable_x64 has changed."""
     return f"np.array({array_text(numbers)}{', np.int32' * (numbers.dtype.kind == 'i')})"
 

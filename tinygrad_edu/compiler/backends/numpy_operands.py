@@ -140,8 +140,8 @@ class OperandReader(Formulas):
 
     def _temporary(self, axes: Sequence[Axis]) -> ArrayText:
         shape = tuple(axis.size for axis in axes)
-        if kept := self._free.get(shape):
-            return ArrayText(kept.pop(), tuple(axes))
+        if names := self._free.get(shape):
+            return ArrayText(names.pop(), tuple(axes))
         self._n_temporaries += 1
         name = f"t{self._n_temporaries}"
         self.buffers[name] = shape

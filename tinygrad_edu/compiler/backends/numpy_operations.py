@@ -174,8 +174,8 @@ class Operations(OperandReader):
         if x.op == "sum":
             if self._add_rows(x, to):
                 return
-            if (found := contraction(x, to.axes, t)) is not None:
-                self._product(found, to)
+            if (product := contraction(x, to.axes, t)) is not None:
+                self._product(product, to)
                 return
         n = math.prod(axis.size if axis is not B else SHORT + 1 for axis in over)
         if n <= SHORT and (x.op != "sum" or len(to.axes) > 1) and to.axes:

@@ -19,10 +19,10 @@ class Statements(Operations):
     """The statements of a program: each formula as a comment, and below it the lines that compute it."""
 
     def __init__(
-        self, program: Routine, unbuffered: Iterable[Array], gaps: Iterable[Array], kept: Iterable[Array]
+        self, program: Routine, unbuffered: Iterable[Array], gaps: Iterable[Array], results: Iterable[Array]
     ):
         super().__init__(program)
-        self.elements.gaps, self.elements.forgotten = {*gaps}, _forgotten(program, {*kept})
+        self.elements.gaps, self.elements.forgotten = {*gaps}, _forgotten(program, {*results})
         self._unbuffered = set(unbuffered)
         self._of_numbers = False  # is the last line a formula of single numbers?
         statements = [stmt for stmt, _ in program.statements()]
@@ -162,7 +162,7 @@ class Statements(Operations):
         return text if len(text) <= 2 * WIDTH else ""
 
 
-def _forgotten(program: Routine, kept: set[Array]) -> set[Array]:
+def _forgotten(program: Routine, results: set[Array]) -> set[Array]:
     """Arrays of stages that are read in their own loop alone, at the stage that was written: one is enough."""
     places: dict[Array, set[Any]] = {}
     for stmt, loop in program.statements():
@@ -172,5 +172,5 @@ def _forgotten(program: Routine, kept: set[Array]) -> set[Array]:
     return {
         array
         for array, rows in places.items()
-        if array not in kept and len(rows) == 1 and all(loop and row[1] is loop.axis for loop, row in rows)
+        if array not in results and len(rows) == 1 and all(loop and row[1] is loop.axis for loop, row in rows)
     }

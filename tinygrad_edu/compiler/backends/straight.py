@@ -30,7 +30,7 @@ TAKEN = {*HELPERS, *MATH, *dir(builtins)}
 # --- The text -------------------------------------------------------------------------------------------------
 
 
-class _Piece(NamedTuple):
+class _Operand(NamedTuple):
     """How a Symbol is written where it is used: its variable, or its formula, if it is `inline`."""
 
     text: str
@@ -68,7 +68,7 @@ class StraightWriter(Language):
         super().__init__({})
         self.scalars = scalars
         self.lines: dict[Block, list[str]] = {scalars.top: []}
-        self.pieces: dict[Symbol, _Piece] = {}
+        self.pieces: dict[Symbol, _Operand] = {}
         self.functions: set[str] = set()  # of math, and helpers
         self.n_temporary = 0
         self._times = {  # how often the text of an operation contains each operand, if not once
@@ -77,7 +77,7 @@ class StraightWriter(Language):
             if "{0}" in form.text
         }
         for symbols in scalars.arguments.values():
-            self.pieces |= {symbol: _Piece(symbol.args[0]) for symbol in symbols}
+            self.pieces |= {symbol: _Operand(symbol.args[0]) for symbol in symbols}
         self._count()
         lists = [(x.name, x.filled) for x in scalars.lists.values() if x.is_read and x.filled is not None]
         for name, filled in lists:
@@ -129,7 +129,7 @@ class StraightWriter(Language):
         outside, inside = self.lines[self.scalars.top], self.lines.setdefault(block, [])
         totals = [total for total in block.totals if total in self.uses]
         for total in totals:
-            self.pieces[total] = _Piece(self._name_of(total))
+            self.pieces[total] = _Operand(self._name_of(total))
             outside += self.line(f"{self.pieces[total].text} = 0.0")
         self._write_block(block)
         for total in totals:
@@ -144,7 +144,7 @@ class StraightWriter(Language):
 
     def _write(self, symbol: Symbol) -> None:
         """Write an expression: in a line of its own if it is used more than once."""
-        self.pieces[symbol] = _Piece(*self.operation(symbol), True)
+        self.pieces[symbol] = _Operand(*self.operation(symbol), True)
         # An index is checked, and an item is read, before it changes.
         is_due = symbol.op == "take" or (symbol.op == "item" and symbol.args[3] < symbol.args[0].n_changes)
         if self.uses[symbol] > 1 or is_due or len(self.pieces[symbol].text) > WIDTH:
@@ -153,7 +153,7 @@ class StraightWriter(Language):
     def _assign(self, symbol: Symbol) -> None:
         name = self._name_of(symbol)
         self.lines[self._block_of(symbol)] += self.line(f"{name} = {self.pieces[symbol].text}")
-        self.pieces[symbol] = _Piece(name)
+        self.pieces[symbol] = _Operand(name)
 
     def _name_of(self, symbol: Symbol) -> str:
         name = self.scalars.names.get(symbol)

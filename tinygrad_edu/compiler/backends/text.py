@@ -263,8 +263,8 @@ def natural(x: Any, axes: Iterable[Axis], t: Axis | None) -> list[Axis]:
     wanted = {axis for axis in axes if axis is not t}
     while isinstance(x, Symbol):
         if x.op == "get":
-            found = [axis for axis in storage(x.args[0], t) if axis in wanted]
-            return found + sorted(wanted.difference(found), key=lambda axis: axis.number)
+            own = [axis for axis in storage(x.args[0], t) if axis in wanted]
+            return own + sorted(wanted.difference(own), key=lambda axis: axis.number)
         parts = [y for y in x.args if isinstance(y, Symbol)]
         x = next((y for y in parts if wanted <= y.axes), None)
     return sorted(wanted, key=lambda axis: (axis is not B, axis.number))
@@ -306,8 +306,8 @@ class Formulas:
 
     def text(self, x: Any, order: Sequence[Axis], level: int = CHOICE) -> str:
         """An expression over axes that fit this order, where a formula of at least this level is asked for."""
-        found = self.written(x, order)
-        return found.code if found.level >= level else f"({found.code})"
+        text = self.written(x, order)
+        return text.code if text.level >= level else f"({text.code})"
 
     def written(self, x: Any, order: Sequence[Axis]) -> ArrayText:
         """An expression; its dimensions are the last ones of this order, of size 1 where it lacks an axis."""
@@ -360,15 +360,15 @@ class Formulas:
             return shown(self.elements.element(x.args[0]), own)
         if isinstance(x, Symbol) and x.op in REDUCTIONS:
             return shown(self.reduction(x, own), own)
-        found = self.written(x, own)
-        return ArrayText(found.code, tuple(own), level=found.level)
+        text = self.written(x, own)
+        return ArrayText(text.code, tuple(own), level=text.level)
 
     def reduction(self, x: Symbol, order: Sequence[Axis]) -> ArrayText:
         """A reduction, with its axes in an order of its own."""
         t, (body, over) = self.elements.t, x.args
         outer = [axis for axis in order if axis not in over]
-        if x.op == "sum" and (found := contraction(x, outer, t)) is not None:
-            return self._contraction(found)
+        if x.op == "sum" and (product := contraction(x, outer, t)) is not None:
+            return self._contraction(product)
         rest = [axis for axis in outer if axis in free_of(body)]
         rest += natural(body, free_of(body).difference(rest, over), t)
         if x.op in AXIS:

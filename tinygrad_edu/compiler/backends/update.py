@@ -53,8 +53,8 @@ class UpdateProgram:
         """The function update(gradient, t, lr) on these vectors."""
         namespace = {op: getattr(np, name) for op, name in UFUNCS.items()}  # for formulas of numbers
         exec(compile(self.source, "<update equation>", "exec"), namespace)
-        made: Callable[[Any, Any, Any], None] = namespace["build"](parameter, *state)
-        return made
+        update: Callable[[Any, Any, Any], None] = namespace["build"](parameter, *state)
+        return update
 
     # --- Lines ------------------------------------------------------------------------------------------------
 

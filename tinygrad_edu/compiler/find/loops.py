@@ -111,16 +111,16 @@ class Roller:
 
     def _rolled(self) -> Lowered | None:
         """The program with its longest loop, None if it has none."""
-        if (found := next(self._found(), None)) is None:
+        if (candidate := next(self._candidates(), None)) is None:
             return None
-        start, length, period, given = found
-        return self._replaced(self._loop(start, length, period, given), start, period)
+        start, length, period, entry = candidate
+        return self._replaced(self._loop(start, length, period, entry), start, period)
 
     def _roles_of_stages(self) -> Iterator[list[list[Tensor]]]:
         """For possible loops of stages that differ in their parameters alone: the parameters for each role."""
         by_role = copy.copy(self)
         by_role.where = self.roles
-        for start, length, period, _ in by_role._found() if (self.roles != self.where).any() else ():
+        for start, length, period, _ in by_role._candidates() if (self.roles != self.where).any() else ():
             rows: dict[Tensor, set[Tensor]] = {}  # parameter -> all that have its role
             for place in range(period):
                 for reads in zip(*self.reads[start + place : start + length * period : period], strict=True):
@@ -131,14 +131,14 @@ class Roller:
             if families:
                 yield [sorted(alike, key=lambda array: int(array.places[0])) for alike in families]
 
-    def _found(self) -> Iterator[tuple[int, int, int, dict[int, Read] | None]]:
-        """The first array, the number of stages, the period and `_given` of possible loops, the longest first."""
+    def _candidates(self) -> Iterator[tuple[int, int, int, dict[int, Read] | None]]:
+        """First array, number of stages, period and `_entry` of possible loops, the longest first."""
         for start, end, period in sorted(self._runs(), key=lambda run: (run[0] - run[1], run[2])):
             if (fitted := self._fitted(start, end, period)) is not None:
                 start, length = fitted
-                given = self._given(start, period)
-                has_first = given is not None
-                yield start - has_first * period, length + has_first, period, given
+                entry = self._entry(start, period)
+                has_first = entry is not None
+                yield start - has_first * period, length + has_first, period, entry
 
     def _runs(self) -> list[tuple[int, int, int]]:
         """(start, end, period) of runs of stages that do the same, and read what a loop can read."""
@@ -182,7 +182,7 @@ class Roller:
         rows, outside = carried_from(period, ahead), (~back & (where != 0)).sum(axis=1).tolist()
         keys = [(rows[first], -outside[first], first) for first in range(period)]
         best = [first for n, _, first in sorted(keys) if n == min(keys)[0]]
-        start += next((first for first in best if self._given(start + first, period) is not None), best[0])
+        start += next((first for first in best if self._entry(start + first, period) is not None), best[0])
         length, carried = (end - start) // period, self._carried(start, period)
         while length >= max(FEWEST, 2 * max(carried.values(), default=0)):
             before = [
@@ -207,7 +207,7 @@ class Roller:
                 carried[target % period] = max(carried.get(target % period, 0), -(target // period))
         return carried
 
-    def _given(self, start: int, period: int) -> dict[int, Read] | None:
+    def _entry(self, start: int, period: int) -> dict[int, Read] | None:
         """place -> what the stage before `start` reads where later ones read the one before them: h0 = [0, 0].
 
         None if that stage does something else. Then it stays in front of the loop.
@@ -216,7 +216,7 @@ class Roller:
         if first < 0 or (self.kinds[first:start] != self.kinds[start : start + period]).any():
             return None
         where, back = self._stage(start, period)
-        given: dict[int, tuple[Tensor, Indices]] = {}
+        entry: dict[int, tuple[Tensor, Indices]] = {}
         for i, slot in np.argwhere((where != self.where[first:start]) | back).tolist():
             own, read = self.reads[start + i][slot], self.reads[first + i][slot]
             target, now = int(where[i, slot]) - start, int(self.where[first + i, slot]) - first
@@ -224,26 +224,26 @@ class Roller:
                 continue
             if not back[i, slot] or not -period <= target < 0 or now >= 0:
                 return None
-            array, index = given.setdefault(target % period, (read.array, np.full(own.array.size, -1)))
+            array, index = entry.setdefault(target % period, (read.array, np.full(own.array.size, -1)))
             known = index[own.index]
             if array is not read.array or ((known >= 0) & (known != read.index)).any():
                 return None
             index[own.index] = read.index
-        return {place: Read(array, np.maximum(index, 0)) for place, (array, index) in given.items()}
+        return {place: Read(array, np.maximum(index, 0)) for place, (array, index) in entry.items()}
 
     # --- Rolling ------------------------------------------------------------------------------------------------
 
-    def _loop(self, start: int, length: int, period: int, given: dict[int, Read] | None) -> Scan:
+    def _loop(self, start: int, length: int, period: int, entry: dict[int, Read] | None) -> Scan:
         """The loop of these stages."""
-        typical = start + period * (given is not None)  # a stage that reads the one before
+        typical = start + period * (entry is not None)  # a stage that reads the one before
         where, back = self._stage(typical, period)
         loop = Scan(length, [dataclasses.replace(array) for array in self.computed[typical : typical + period]])
         for place, most in self._carried(typical, period).items():
             before = (
-                [self.computed[start + place - k * period] for k in range(most, 0, -1)] if given is None else []
+                [self.computed[start + place - k * period] for k in range(most, 0, -1)] if entry is None else []
             )
             initial = [Read(array, np.arange(array.size)) for array in before]
-            loop.initial[loop.stage[place]] = initial if given is None else [given[place]]
+            loop.initial[loop.stage[place]] = initial if entry is None else [entry[place]]
 
         def moved(place: int, slot: int, read: Read) -> Read:
             if back[place, slot]:

@@ -160,8 +160,8 @@ class Reads:
 
 def varying(index: Indices, axes: list[Axis]) -> tuple[Indices, list[Axis]]:
     """Positions along those of their axes along which they differ."""
-    kept = [d for d in range(index.ndim) if (index.take([0], d) != index).any()] if index.size > 1 else []
-    return index[tuple(slice(None) if d in kept else 0 for d in range(index.ndim))], [axes[d] for d in kept]
+    dims = [d for d in range(index.ndim) if (index.take([0], d) != index).any()] if index.size > 1 else []
+    return index[tuple(slice(None) if d in dims else 0 for d in range(index.ndim))], [axes[d] for d in dims]
 
 
 def _is_of_stages(array: Array, row: Any, index: Indices) -> bool:

@@ -68,8 +68,8 @@ def _ahead(program: Routine, stmt: Stmt, t: Axis, written: set[Array], names: se
     dims = tuple(axis.size for axis in axes)
     array = Array(name, dims, any(a.batched for a in read), any(a.learns for a in read), stages=t.size)
     access = over(array, axes, (0, t, 1))
-    kept = {id(term) for term in terms}.difference(map(id, free))
-    rest: Any = sum((term for term in terms if id(term) in kept), 0.0)
+    others = {id(term) for term in terms}.difference(map(id, free))
+    rest: Any = sum((term for term in terms if id(term) in others), 0.0)
     return [Stmt(access, sum(free, 0.0))], Stmt(stmt.out, rest + program.book.get(access))
 
 

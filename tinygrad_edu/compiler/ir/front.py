@@ -150,10 +150,10 @@ class Front:
                 value = self._taken(old, statement, index, options)
             case Computation("sum", _, parts):
                 terms = [statement.summed(part.factors) for part in parts]
-                made = [term() for term in terms]
-                while len(made) > MANY:  # an expression must not be too deep
-                    made = [functools.reduce(add, made[i : i + MANY]) for i in range(0, len(made), MANY)]
-                value = functools.reduce(add, made)
+                sums = [term() for term in terms]
+                while len(sums) > MANY:  # an expression must not be too deep
+                    sums = [functools.reduce(add, sums[i : i + MANY]) for i in range(0, len(sums), MANY)]
+                value = functools.reduce(add, sums)
         self._write(statement, *self._array(old), value)
 
     def _applied(self, old: Tensor, statement: Reads, operands: Sequence[Any]) -> Any:

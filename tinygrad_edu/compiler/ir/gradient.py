@@ -65,7 +65,7 @@ class Addend:
         return Addend(1.0, scale * value, self.power)
 
 
-Given = tuple[Access, Addend]  # what is read, and its share over the axes of the access
+Contribution = tuple[Access, Addend]  # what is read, and its share over the axes of the access
 
 
 def gradient(
@@ -89,7 +89,7 @@ class _Reverse:
         self._extra: dict[Stmt, Stmt] = {}  # statement -> one that is to follow it: a softmax
         self._names = {stmt.out.array.name for stmt, _ in program.statements()}
         self._learning: dict[Symbol, bool] = {}
-        self._shares: dict[Array, list[Given]] = {}
+        self._shares: dict[Array, list[Contribution]] = {}
         if loss is not None:
             self._shares[loss.array] = [(loss, Addend(1.0, 1.0, int(loss.array.batched and not each)))]
         self._sole = _sole(program)
@@ -163,16 +163,16 @@ class _Reverse:
     def _statement(self, stmt: Stmt) -> None:
         """Give what a statement reads its shares, when all that reads its result has given them."""
         array, out = stmt.out.array, stmt.out
-        given = self._shares.pop(array, [])
+        pairs = self._shares.pop(array, [])
         if self._t is None:
             is_stored = not self._sole.get(array)
         else:
             is_stored = array in self.adjoints
-            now = [pair for pair in given if pair[0].row == out.row]
-            if len(now) < len(given):
-                self._shares[array] = [pair for pair in given if pair[0].row != out.row]
-            given = now
-        merged = self._merged(given, out)
+            now = [pair for pair in pairs if pair[0].row == out.row]
+            if len(now) < len(pairs):
+                self._shares[array] = [pair for pair in pairs if pair[0].row != out.row]
+            pairs = now
+        merged = self._merged(pairs, out)
         self._now = stmt
         if not is_stored and [access for access, _ in merged] == [out] and self._is_used_once(stmt, merged[0][1]):
             return self._through(stmt, merged[0][1])
@@ -247,10 +247,10 @@ class _Reverse:
     def _add(self, access: Access, share: Addend) -> None:
         self.back.append(Stmt(self._of(access), self._scaled(share), adds=True))
 
-    def _merged(self, given: list[Given], like: Access | None) -> list[Given]:
+    def _merged(self, pairs: list[Contribution], like: Access | None) -> list[Contribution]:
         """The shares, those of the same elements as one: over the axes of `like` if they are its elements."""
-        groups: dict[Any, list[Given]] = {}
-        for access, share in given:
+        groups: dict[Any, list[Contribution]] = {}
+        for access, share in pairs:
             groups.setdefault(access.pattern, []).append((access, share))
         merged = []
         for parts in groups.values():

@@ -226,12 +226,12 @@ class Expressions(Book):
             if not isinstance(x, Symbol) or x.op == "leaf":
                 return x
             if x not in done:
-                done[x] = self._made(x, names, new)
+                done[x] = self._rebuilt(x, names, new)
             return done[x]
 
         return new(x)
 
-    def _made(self, x: Symbol, names: dict[Axis, Axis], new: Any) -> Any:
+    def _rebuilt(self, x: Symbol, names: dict[Axis, Axis], new: Any) -> Any:
         if x.op == "get":
             return self.get(x.args[0].renamed(names)) if not x.axes.isdisjoint(names) else x
         args = tuple(map(new, x.args))

@@ -25,7 +25,7 @@ DTYPES: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float64": n
 _lock = threading.Lock()
 
 
-class _Block:
+class _OpenBlock:
     """An open block of `arrays()`: its function and the parameters whose numbers are in its vector."""
 
     def __init__(self, function: "CompiledFunction"):
@@ -33,7 +33,7 @@ class _Block:
 
 
 # Weak, so that a block which an interrupt ended at any moment, even here, does not stay open.
-_open: "weakref.WeakSet[_Block]" = weakref.WeakSet()
+_open: "weakref.WeakSet[_OpenBlock]" = weakref.WeakSet()
 
 
 class CompiledFunction(Former):
@@ -67,7 +67,7 @@ class CompiledFunction(Former):
         self._latest: Any = None  # what ran last
         self._said: set[str] = set()  # warnings are given once
         self._theta: Any = None  # the parameters' numbers inside of `arrays()`
-        self._given: list[Any] = []  # and those that the Values have meanwhile
+        self._outside: list[Any] = []  # and those that the Values have meanwhile
         self._vector = np.empty(len(self.parameters), self.dtype)  # the parameters, where programs read them
 
     @contextmanager
@@ -90,7 +90,7 @@ class CompiledFunction(Former):
         """
         block = self._opened()
         try:
-            self._given, self._theta = read_numbers(self.parameters), None  # an interrupt may have left one
+            self._outside, self._theta = read_numbers(self.parameters), None  # an interrupt may have left one
             self._theta = theta = self._numbers().copy()
             try:
                 yield theta
@@ -127,11 +127,11 @@ class CompiledFunction(Former):
 
     def write_back(self) -> None:
         """Give the Values the numbers of the vector, inside a block of `arrays()`."""
-        self._given = as_list(self._numbers())
-        put_numbers(self.parameters, self._given)
+        self._outside = as_list(self._numbers())
+        put_numbers(self.parameters, self._outside)
 
-    def _opened(self) -> _Block:
-        block = _Block(self)
+    def _opened(self) -> _OpenBlock:
+        block = _OpenBlock(self)
         with _lock:
             for other in list(_open):
                 if shared := [p for p in self.parameters if p in other.parameters]:
@@ -145,8 +145,8 @@ class CompiledFunction(Former):
 
     def _take_back(self, theta: Any) -> str:
         """Write the numbers of the vector into the Values. Returns what was lost by this, if anything."""
-        triples = zip(self.parameters, self._given, read_numbers(self.parameters), strict=True)
-        changed = [(p, now) for p, given, now in triples if now is not given and now != given]
+        triples = zip(self.parameters, self._outside, read_numbers(self.parameters), strict=True)
+        changed = [(p, now) for p, before, now in triples if now is not before and now != before]
         self._theta = None
         self._forget(theta)
         put_numbers(self.parameters, as_list(theta))

@@ -31,31 +31,31 @@ def as_arrays(batch: Sequence[Any], names: Sequence[str]) -> tuple[list[NDArray[
     Raises TypeError if they hold something else than numbers, ValueError for empty or uneven batches, Irregular
     for what `containers` takes.
     """
-    arrays = [_as_array(given, name) for given, name in zip(batch, names, strict=True)]
+    arrays = [_as_array(argument, name) for argument, name in zip(batch, names, strict=True)]
     sizes = [len(array) for array in arrays]
     check_sizes(names, sizes)
     return arrays, sizes[0] if sizes else 1
 
 
-def _as_array(given: Any, name: str) -> NDArray[Any]:
-    if given.__class__ is np.ndarray and given.dtype.kind == "f" and given.ndim:
-        return given  # what comes at every step of a training
-    if any(map(np.ma.is_masked, given if isinstance(given, list | tuple) else [given])):
+def _as_array(argument: Any, name: str) -> NDArray[Any]:
+    if argument.__class__ is np.ndarray and argument.dtype.kind == "f" and argument.ndim:
+        return argument  # what comes at every step of a training
+    if any(map(np.ma.is_masked, argument if isinstance(argument, list | tuple) else [argument])):
         raise ValueError(
             f"{name} has masked numbers: give them a value with filled(...), or leave their rows out."
         )
     try:
-        array: NDArray[Any] = as_array(given)
+        array: NDArray[Any] = as_array(argument)
     except ValueError:
         raise Irregular(name) from None
     if array.dtype.kind not in "biuf":
-        if _has_containers(given):
+        if _has_containers(argument):
             raise Irregular(name)
-        raise not_numbers(_first_wrong(as_list(array) if array.ndim else given), name)
+        raise not_numbers(_first_wrong(as_list(array) if array.ndim else argument), name)
     if array.dtype.kind == "b":
         array = array.astype(np.float64)
     if array.ndim == 0:
-        raise single_number(given, name)
+        raise single_number(argument, name)
     return array
 
 

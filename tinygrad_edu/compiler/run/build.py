@@ -14,7 +14,7 @@ from ..find.lowered import distinct_rows
 from ..trace.checks import CompileError
 from ..trace.examples import Examples
 from ..trace.lending import standing_in
-from ..trace.surroundings import Given, Holds
+from ..trace.surroundings import Closure, Holds
 from .batches import Pick, rows_sum_to_one
 
 WHOLE = "iu"  # the kinds of dtypes whose numbers are whole
@@ -78,7 +78,7 @@ class Contract:
     """What must hold for a program to be used.
 
     request     the shapes, and what it computes
-    given       what it was made of: the function and its parameters, and the knobs
+    closure     what it was made of: the function and its parameters, and the knobs
     held        what it takes for granted besides: numbers around the function, frozen Values
     assumed     arguments whose rows were taken to add up to 1, or not to
     picks       the arguments that are indices, which are checked
@@ -86,7 +86,7 @@ class Contract:
     """
 
     request: Request
-    given: Given
+    closure: Closure
     held: Holds
     assumed: dict[int, bool]
     picks: list[Pick]
@@ -99,7 +99,7 @@ class Contract:
 
     def at(self, theta: Sequence[Any]) -> AbstractContextManager[None]:
         """A block in which the parameters have these numbers, in this thread, and no gradient is changed."""
-        return standing_in(dict(chain(self.held.frozen, zip(self.given.parameters, theta, strict=True))))
+        return standing_in(dict(chain(self.held.frozen, zip(self.closure.parameters, theta, strict=True))))
 
     def fits(self, arrays: Sequence[NDArray[Any]] | None) -> bool:
         """Are the numbers of this batch such as the program takes for granted? None: they are not known yet."""
@@ -166,8 +166,8 @@ class Build:
 
     def notice_knobs(self) -> None:
         """A program with knobs is compared at the first two of their numbers."""
-        if self.contract.given.knobs and self.verified and len(self.compared) < 2:
-            self.compared.add(tuple(self.contract.given.numbers()))
+        if self.contract.closure.knobs and self.verified and len(self.compared) < 2:
+            self.compared.add(tuple(self.contract.closure.numbers()))
             if len(self.compared) == 2:
                 self.verified, self.calls = False, 0
 
@@ -191,7 +191,7 @@ class Build:
         A program that has a gradient writes it into the vector `gradient`. If it is checked, it raises Broken for
         examples whose path is not known.
         """
-        if self.contract.given.knobs and len(parameters) == len(self.contract.given.learned):
+        if self.contract.closure.knobs and len(parameters) == len(self.contract.closure.learned):
             return self._run_with_knobs(parameters, gradient, arrays, size, checked)
         if self.lost and parameters.dtype != np.float64:
             raise CompileError(self.lost)
@@ -231,7 +231,7 @@ class Build:
         self, parameters: NDArray[Any], gradient: Any, arrays: Sequence[Any], size: int, checked: bool
     ) -> Any:
         """Run with vectors that have the knobs after the parameters."""
-        n, numbers = len(parameters), self.contract.given.numbers()
+        n, numbers = len(parameters), self.contract.closure.numbers()
         if self._vectors is None or self._vectors[0].dtype != parameters.dtype:
             self._vectors = tuple(np.zeros((2, n + len(numbers)), parameters.dtype))
         all_parameters, all_gradients = self._vectors

@@ -25,7 +25,7 @@ from .batches import Irregular, as_arrays, check_indices
 from .build import Broken, Build, Request, is_finite
 from .pipeline import make
 from .report import Groups, passes_of
-from .variants import KEPT, Variants
+from .variants import CAPACITY, Variants
 from .verify import two_calls
 
 
@@ -149,7 +149,7 @@ class Compiled(CompiledFunction):
         """The compiled function of another form of the arguments. It has the parameters of this one."""
         if key not in self._openers:
             self._openers[key] = kind(function(), self.parameters, **self._options())
-            for oldest in list(self._openers)[:-KEPT]:
+            for oldest in list(self._openers)[:-CAPACITY]:
                 del self._openers[oldest]
         step = self._openers[key]
         step._theta, step._said = self._theta, self._said
@@ -236,14 +236,14 @@ class Compiled(CompiledFunction):
             check_one_number(build.output_shape, "gradient")
         arrays, size = as_arrays(batch, self._argument_names(len(batch)))
         program, theta = self._derivative(build, kind, arrays), self._numbers()
-        given, numbers = build.contract.given, build.contract.given.numbers()
+        closure, numbers = build.contract.closure, build.contract.closure.numbers()
         vector = tuple(np.concatenate([v, np.zeros(len(numbers))], dtype=theta.dtype) for v in vector)
         theta = np.concatenate([theta, np.array(numbers, theta.dtype)])
         self._shown = program.source
         inputs = [np.ascontiguousarray(array, theta.dtype) for array in arrays]
         with np.errstate(all="ignore"):
             result = program(theta, inputs, size, outputs.shape[1], *vector)
-        n = len(given.learned)
+        n = len(closure.learned)
         if kind == "input_grads":  # nobody asks for those by what is drawn
             return result[:-1] if getattr(self.original, "takes_draws", False) else result
         return result[:n, :n] if kind == "hessian" else result[..., :n]
@@ -257,9 +257,9 @@ class Compiled(CompiledFunction):
             build.derivatives[kind] = self._write_derivative(plain, kind)
         program = build.derivatives[kind]
         if self.verify and not program.verified:
-            from .derivatives import disagreement
+            from .derivatives import derivative_disagreement
 
-            wrong = disagreement(build, program, arrays)
+            wrong = derivative_disagreement(build, program, arrays)
             if wrong:
                 raise disagreement_error(wrong, two_calls(build, arrays))
             program.verified = wrong is not None
@@ -398,7 +398,7 @@ class Compiled(CompiledFunction):
             try:
                 build = self._programs.of(request, arrays)
             except Draws as draws:
-                self._draws = [(request.shapes, draws), *self._draws][:KEPT]
+                self._draws = [(request.shapes, draws), *self._draws][:CAPACITY]
                 raise
             # A short text does not use the positions of a long one.
             self._programs.keep(build, warns=not build.contract.guards and isinstance(build.unused, list))

@@ -18,7 +18,7 @@ from ..backends.jax import JaxEmitter
 from ..find.lowered import Lowered
 from ..ir.plan import Plan, plan_of
 from ..trace.placeholder import TraceError
-from ..trace.surroundings import Facts, Given
+from ..trace.surroundings import Closure, Facts
 from ..trace.tracing import Trace
 from .build import Build, Request
 from .compiled import Compiled
@@ -185,9 +185,9 @@ class CompiledJax(Compiled):
         return super()._numbers()
 
     def _write(  # type: ignore[override]  # it has the same arguments
-        self, traced: Trace, given: Given, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
+        self, traced: Trace, closure: Closure, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
     ) -> Build:
-        return make(traced, given, facts, request, None, skip, self._source)
+        return make(traced, closure, facts, request, None, skip, self._source)
 
     def _source(self, lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
         """A program in JAX: its source and what it defines, with a `build` as `Build` needs it."""

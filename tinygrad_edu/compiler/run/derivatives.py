@@ -72,16 +72,16 @@ def derivative_of(build: Build, lowered: Any, kind: str) -> Derivative:
 
     Raises CompileError for a rule that has no second derivative.
     """
-    module = _Module(build, lowered, kind)
+    module = _DerivativeWriter(build, lowered, kind)
     width = max((stmt.out.array.size for stmt, _ in module.program.statements()), default=1)
     return Derivative(kind, module.source, defined(module.source)[kind], width)
 
 
-class _Module:
+class _DerivativeWriter:
     """Writes the source of one program."""
 
     def __init__(self, build: Build, lowered: Any, kind: str):
-        self.kind, self.names, self.made = kind, build.names, build
+        self.kind, self.names = kind, build.names
         front = Front(lowered)
         program, self.book = fission(front.program), front.book
         n = len(lowered.outputs) - build.n_checked - (build.contract.guards.n if build.contract.guards else 0)
@@ -161,9 +161,9 @@ class _Module:
         gaps = filter(None, chain(*gapped))
         self.statements = statements = Statements(self.program, views, gaps, results.values())
         sized = [*arguments, *(more if kind == "jacobian" else [])]
-        N, K, share, given = self.N, self.K, self.share, self.extra_name
+        N, K, share, extra = self.N, self.K, self.share, self.extra_name
         n_examples = f"len({sized[0]})" if sized else "1"
-        before = [f"{N} = {n_examples}", f"{K} = B = len({given})"] if is_hessian else [f"B = {n_examples}"]
+        before = [f"{N} = {n_examples}", f"{K} = B = len({extra})"] if is_hessian else [f"B = {n_examples}"]
         before.append("dtype = parameters.dtype")
         after = ["return gradient"]
         if by_inputs:
@@ -174,11 +174,11 @@ class _Module:
         else:
             before.append(f"gradient = np.zeros(({'B, ' * each}len(parameters)), dtype)")
         if kind == "jacobian":
-            before.append(f"{self.seed.name} = {given}.reshape({bare(('B', *self.seed.dims))})")
+            before.append(f"{self.seed.name} = {extra}.reshape({bare(('B', *self.seed.dims))})")
         for x in self.parameters:
             before.append(f"{x.array.name} = {self._read(x, 'parameters')}")
             if x.array in self.along:
-                along = self._read(x, given, is_hessian)
+                along = self._read(x, extra, is_hessian)
                 along = f"np.repeat({along}, {N}, axis=0)" if is_hessian else along
                 before.append(f"{self.along[x.array].name} = {along}")
             if x.adjoint in views:
@@ -241,12 +241,12 @@ def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
 # --- Against the engine -----------------------------------------------------------------------------------------
 
 
-def disagreement(build: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
+def derivative_disagreement(build: Build, derivative: Derivative, arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong with a program at two examples, or "". None if the engine is defined nowhere."""
 
     def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
         with build.contract.at(theta.tolist()):
-            return _at(build, derivative, build.contract.given.learned, theta, inputs)
+            return _at(build, derivative, build.contract.closure.learned, theta, inputs)
 
     tried = islice(points(build, [array[:2] for array in arrays], arrays), 2 * bool(build.contract.guards), TRIED)
     return judged(tried, compared)  # with guards, moved numbers may take another path
@@ -258,8 +258,8 @@ def _at(build: Build, derivative: Derivative, parameters: Sequence[Value], theta
     contract, size = build.contract, len(arrays[0]) if arrays else 1
     try:
         plain = examples(contract.picks, arrays, contract.kinds)
-        outputs = [flat_values(contract.given.function(*example))[0] for example in plain]
-        if getattr(contract.given.function, "takes_draws", False):  # last, and nobody asks for slopes by them
+        outputs = [flat_values(contract.closure.function(*example))[0] for example in plain]
+        if getattr(contract.closure.function, "takes_draws", False):  # last, and nobody asks for slopes by them
             plain = [example[:-1] for example in plain]
         rows = list(_rows(kind, build.loss or 0, parameters, plain, outputs, len(theta)))
         expected = [gradients(root, wrt) for root, wrt, _ in rows]

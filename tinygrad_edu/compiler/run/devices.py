@@ -146,7 +146,7 @@ class MeshTraining(Training):
             compiled._ran(batch, self.compiled.gradient)
             build, arrays, size = compiled._prepared(batch, gradient=True)
         if build not in self._programs:
-            self._programs[build] = self._made(build)
+            self._programs[build] = self._program(build)
         # The batch is filled up with its own examples, of weight 0, until every device has as many.
         n_parts, sharding = (self.mesh.devices.shape[0], self._split) if arrays else (1, self._everywhere)
         rows, dtype = np.arange(-(-size // n_parts) * n_parts), self._vectors.vector.dtype
@@ -159,7 +159,7 @@ class MeshTraining(Training):
         """An array on the devices: each process gives what its own devices need."""
         return self._jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-    def _made(self, build: Build) -> Any:
+    def _program(self, build: Build) -> Any:
         """One step as a program: (value, outputs, parameters, state, steps)."""
         # The equation on symbols, in NumPy, must move some parameters as it moves numbers.
         if not self._vectors.agrees(UpdateProgram(self.optimizer).build, np.ones(len(self._vectors.vector))):

@@ -10,7 +10,7 @@ from ..backends.text import tuple_text
 from ..trace.checks import CompileError
 from ..trace.nesting import Fields, size_of
 from ..trace.placeholder import TraceError
-from ..trace.surroundings import Given
+from ..trace.surroundings import Closure
 from .build import Build, Request
 from .pipeline import make
 from .verify import some_batch
@@ -109,7 +109,7 @@ def write_module(step: Any, last: Build, path: Path) -> None:
 def _program(step: Any, last: Build, gradient: bool) -> Build:
     """A program that assumes nothing of its batches, compared with the engine at numbers of its own."""
     programs, request = step._programs, Request(last.contract.request.shapes, gradient)
-    given, guards = Given(step.original, step.parameters), last.contract.guards
+    closure, guards = Closure(step.original, step.parameters), last.contract.guards
     row = None
     if guards and not guards.n:  # it takes whole numbers, such as the places of rows, and asks for nothing
         examples = guards.examples
@@ -117,11 +117,11 @@ def _program(step: Any, last: Build, gradient: bool) -> Build:
         known = zip(types, examples.runs[0].example, request.shapes, strict=True)
         row = [np.array(numbers, dtype).reshape(1, *shape) for dtype, numbers, shape in known]
     try:
-        traced = programs.trace(given, request, row)
+        traced = programs.trace(closure, request, row)
     except TraceError as error:
         raise CompileError(f"A function that looks at numbers cannot be saved: {error}") from None
     facts = programs.surroundings.learn(programs.surroundings.facts())
-    build = make(traced, given, facts, request, None, ("ragged rows",))
+    build = make(traced, closure, facts, request, None, ("ragged rows",))
     if "RULES" in build.namespace:
         raise CompileError(
             "A rule of your own that does not run on symbols cannot be saved: it needs tinygrad_edu."

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ...engine.value import Value
-from ..backends.javascript import helpers, json_text, number_text
+from ..backends.javascript import helpers, javascript_number, json_text
 from ..backends.javascript_writer import JavaScriptScalars, JavaScriptWriter
 from ..ir.plan import plan_of
 from .build import Build
@@ -35,23 +35,23 @@ class JavaScriptModule:
         point = Pointwise(function, parameters, dtype)
         self.parameters: list[Value] = point.parameters
         batch = [[argument] for argument in example]
-        made = [point.program_for(batch, gradient=False)]
-        if not made[0].output_shape:
-            made.append(point.program_for(batch, gradient=True))
-        self.source: str = self._module(made)
+        programs = [point.program_for(batch, gradient=False)]
+        if not programs[0].output_shape:
+            programs.append(point.program_for(batch, gradient=True))
+        self.source: str = self._module(programs)
 
-    def _module(self, made: Sequence[Build]) -> str:
+    def _module(self, programs: Sequence[Build]) -> str:
         calls, functions = {"numbers"}, []
         labels = [p.label or f"p{i}" for i, p in enumerate(self.parameters)]
-        for build, function in zip(made, ("predict", "valueAndGrad"), strict=False):
+        for build, function in zip(programs, ("predict", "valueAndGrad"), strict=False):
             plan = plan_of(build.lowered, build.contract.request.gradient, split=False)
             sizes = map(math.prod, build.contract.request.shapes)
             writer = JavaScriptWriter(JavaScriptScalars(plan, labels, [[""] * size for size in sizes]))
             functions.append(writer.exported(build, function))
             calls |= writer.functions
-        numbers = ", ".join(number_text(p.data) for p in self.parameters)
+        numbers = ", ".join(javascript_number(p.data) for p in self.parameters)
         parts = [
-            f"// {_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
+            f"// {_function_name(self.function)}: {len(self.parameters):,} parameters. Written by tinygrad_edu.",
             f"export const parameters = [{numbers}];",
             f"export const names = {json_text(labels)};",
             helpers(calls),
@@ -61,8 +61,8 @@ class JavaScriptModule:
         return "\n".join(parts) + "\n"
 
     def __repr__(self) -> str:
-        return f"JavaScriptModule({_name(self.function)}, {len(self.source):,} characters)"
+        return f"JavaScriptModule({_function_name(self.function)}, {len(self.source):,} characters)"
 
 
-def _name(function: Callable[..., Any]) -> str:
+def _function_name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__name__", type(function).__name__)).replace("<lambda>", "a function")

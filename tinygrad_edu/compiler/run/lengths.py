@@ -32,7 +32,7 @@ from ..backends.numpy import Emitter
 from ..find.lowered import Scan
 from ..ir.plan import Plan, plan_of
 from ..trace.checks import captured
-from ..trace.surroundings import Facts, Given, Holds
+from ..trace.surroundings import Closure, Facts, Holds
 from ..trace.tracing import Trace
 from .batches import Pick
 from .build import Build, Request
@@ -102,7 +102,7 @@ class AnyLength:
         """The lengths of inputs of these shapes. Raises IndexError if they have too few axes."""
         return tuple(request.shapes[argument][axis] for (argument, axis), *_ in self.axes)
 
-    def at(self, request: Request, traced: Trace | None, given: Given, facts: Facts) -> Build | None:
+    def at(self, request: Request, traced: Trace | None, closure: Closure, facts: Facts) -> Build | None:
         """The program for these shapes, if the function does the same there as at the two lengths; else None.
 
         traced=None: whoever asks compares the program with the function, and needs no trace for it.
@@ -113,9 +113,9 @@ class AnyLength:
                 return None  # the loop over pairs of stages has a middle
             shapes, kinds, ranges = self._between(self._facts, lengths)
             then = first.contract.held
-            held = Holds(facts, [*then.frozen], then.state, given.knobs, numbers=then.numbers)
+            held = Holds(facts, [*then.frozen], then.state, closure.knobs, numbers=then.numbers)
             picks = [Pick(argument, np.arange(*ends), n) for argument, ends, n in ranges]
-            contract = replace(first.contract, request=request, given=given, held=held, picks=picks)
+            contract = replace(first.contract, request=request, closure=closure, held=held, picks=picks)
             if replace(first.contract.request, shapes=shapes) != request:
                 return None
             other = replace(
@@ -138,7 +138,7 @@ class AnyLength:
             )  # max of one number asks nothing
             if is_like and kinds == self._kinds(traced):
                 frozen = chain(*(captured(value, parameters) for value in traced.constants()))
-                contract.held = Holds(facts, [*frozen], traced.state, given.knobs)
+                contract.held = Holds(facts, [*frozen], traced.state, closure.knobs)
                 contract.guards = guards and replace(guards, examples=traced.by_example)
                 other.output_shape, other.loss = traced.shape, traced.loss
                 return other
@@ -222,10 +222,10 @@ def any_length(
         inputs = resized(arrays, axes, lengths)
         return again(replace(request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
 
-    made = 0
+    n_arrays = 0
     free = [n for n in OTHERS if not taken & {n, n + ODD}]
     for axes in _axes(request.shapes, loops):
-        if made > MANY:
+        if n_arrays > MANY:
             return
         own = [request.shapes[argument][axis] for (argument, axis), *_ in axes]
         # Both directions meet at a stage in the middle: lengths are odd where the function's are, and longer.
@@ -235,7 +235,7 @@ def any_length(
         with contextlib.suppress(Exception):  # the function may not take such inputs
             ends = [at(axes, start)]
             ends += [at(axes, [*start[:i], others[i], *start[i + 1 :]]) for i in range(len(own))]
-            made += sum(len(tried.lowered.arrays) for _, tried in ends)
+            n_arrays += sum(len(tried.lowered.arrays) for _, tried in ends)
             yield AnyLength(axes, own, ends, write)
 
 

@@ -22,7 +22,7 @@ from ..ir.plan import lost_in_float32, plan_of
 from ..trace.checks import check_one_number, collector_paused
 from ..trace.examples import Examples
 from ..trace.placeholder import CHOICES
-from ..trace.surroundings import Facts, Given, Holds
+from ..trace.surroundings import Closure, Facts, Holds
 from ..trace.tracing import Trace
 from .batches import picks_of, rows_sum_to_one
 from .build import Build, Contract, Guards, Request
@@ -47,7 +47,7 @@ def defined(source: str) -> dict[str, Any]:
 
 def make(
     traced: Trace,
-    given: Given,
+    closure: Closure,
     facts: Facts,
     request: Request,
     arrays: Sequence[NDArray[Any]] | None,
@@ -61,27 +61,27 @@ def make(
     Raises TypeError unless the function returns what the request needs, TraceError if runs on two examples gave
     different graphs.
     """
-    parameters = given.parameters
+    parameters = closure.parameters
 
     def is_one_hot(argument: int) -> bool:
         return arrays is not None and rows_sum_to_one(arrays[argument])
 
     with collector_paused():
-        kept, found = slice(None), traced.by_example
+        part, examples = slice(None), traced.by_example
         if request.gradient and not request.with_outputs:
             if traced.loss is None:
                 check_one_number(traced.shape, "gradient")
-            kept = slice(traced.loss, (traced.loss or 0) + 1)
-        outputs = [run.outputs[kept] for run in found.runs] if found else [traced.outputs[kept]]
-        asked = [step.node for run in found.runs for step in run.path] if found else []
+            part = slice(traced.loss, (traced.loss or 0) + 1)
+        outputs = [run.outputs[part] for run in examples.runs] if examples else [traced.outputs[part]]
+        asked = [step.node for run in examples.runs for step in run.path] if examples else []
         whole = replace(traced, outputs=[*chain(*outputs), *asked])
         graph = normalise(whole, is_one_hot)
-        if found and (other := _differs(graph, len(outputs[0]), len(outputs))):
-            merged = found.merged(outputs, other)
+        if examples and (other := _differs(graph, len(outputs[0]), len(outputs))):
+            merged = examples.merged(outputs, other)
             frozen, graph = graph.frozen, normalise(replace(merged, outputs=[*merged.outputs, *asked]), is_one_hot)
             graph.frozen = frozen  # those of all paths
             outputs = outputs[:1]
-        guards = _guards(found, graph, len(outputs[0]) * len(outputs), len(outputs[0])) if found else None
+        guards = _guards(examples, graph, len(outputs[0]) * len(outputs), len(outputs[0])) if examples else None
         labels = [parameter.label for parameter in parameters]
         plain = "matrix products" in skip
         groups = groups_of(graph, labels, ragged=not plain and "ragged rows" not in skip)
@@ -102,20 +102,20 @@ def make(
         def exact() -> Build:
             other = lower(graph, *groups_of(graph, labels, ragged=False), request.shapes, plain=True)
             source, defines = program(other)
-            again = replace(made, lowered=other, source=source, namespace=defines, n_checked=0, _runs={})
+            again = replace(build, lowered=other, source=source, namespace=defines, n_checked=0, _runs={})
             again.exact = None
             return again
 
         source, namespace = program(rolled)
     contract = Contract(
         request,
-        given,
-        Holds(facts, graph.frozen, traced.state, given.knobs),
+        closure,
+        Holds(facts, graph.frozen, traced.state, closure.knobs),
         {} if arrays is None else graph.assumed,
         picks_of(rolled),
         guards,
     )
-    made = Build(
+    build = Build(
         contract,
         source,
         namespace,
@@ -123,13 +123,13 @@ def make(
         traced.names,
         traced.shape,
         traced.loss,
-        np.flatnonzero(~is_used[: len(given.learned)]).tolist() if request.gradient else [],
+        np.flatnonzero(~is_used[: len(closure.learned)]).tolist() if request.gradient else [],
         n_checked,
         exact if lowered.is_padded else None,
         lost_in_float32(rolled),
         any(map(_can_raise, set(graph.rules))),
     )
-    return made
+    return build
 
 
 def _can_raise(rule: Rule | None) -> bool:
@@ -165,13 +165,13 @@ def _differs(graph: Graph, n: int, n_paths: int) -> int:
     return next((p // n for p in places if graph.outputs[p : p + n] != graph.outputs[:n]), 0)
 
 
-def _guards(found: Examples, graph: Graph, end: int, n: int) -> Guards:
+def _guards(examples: Examples, graph: Graph, end: int, n: int) -> Guards:
     """Leave the n outputs of one path in the graph, and each guard once. The guards begin at `end`."""
     outputs = graph.outputs[:n]
     column: dict[int, int] = {}
     asked, paths = iter(graph.outputs[end:]), []
-    for run in found.runs:
+    for run in examples.runs:
         path = {column.setdefault(next(asked), len(column)): step.outcome for step in run.path}
         paths.append((list(path), list(path.values())))
     graph.outputs = [*outputs, *column]
-    return Guards(found, paths, len(column))
+    return Guards(examples, paths, len(column))

@@ -12,7 +12,7 @@ from ..backends.straight import TAKEN, StraightWriter
 from ..find.lowered import Lowered
 from ..ir.plan import plan_of
 from ..trace.lending import read_numbers
-from ..trace.surroundings import Facts, Given
+from ..trace.surroundings import Closure, Facts
 from ..trace.tracing import Trace
 from .build import Build, Request
 from .compiled import Compiled, mapped
@@ -50,7 +50,7 @@ class Pointwise(Compiled):
 
     def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
         numbers = read_numbers(self.parameters) if self._theta is None else self._theta.tolist()
-        theta = [*numbers, *build.contract.given.numbers()]
+        theta = [*numbers, *build.contract.closure.numbers()]
         return _run(build, theta, size, *arrays, *([] if gradient is None else [gradient]))
 
     def program_for(self, batch: Sequence[Any], gradient: bool) -> Build:
@@ -59,33 +59,33 @@ class Pointwise(Compiled):
         return self._programs.verified(build, arrays)
 
     def _write(  # type: ignore[override]  # it has the same arguments
-        self, traced: Trace, given: Given, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
+        self, traced: Trace, closure: Closure, facts: Facts, request: Request, _: Any, skip: Collection[str] = ()
     ) -> Build:
         def source_of(lowered: Lowered, request: Request, title: str) -> tuple[str, dict[str, Any]]:
             inputs = [[x.label for x in argument] for argument in traced.inputs]
             plan = plan_of(lowered, request.gradient, split=False)
-            scalars = Scalars(plan, [p.label for p in given.parameters], inputs, TAKEN)
+            scalars = Scalars(plan, [p.label for p in closure.parameters], inputs, TAKEN)
             source = StraightWriter(scalars).source()
             # The rules of the trace are given, also if one has been declared anew since.
             return source, defined(source) | scalars.opaque
 
-        made = make(traced, given, facts, request, None, (*SKIPPED, *skip), source_of)
-        made.namespace["build"] = lambda parameters, size, _: (
-            lambda *inputs: _run(made, parameters.tolist(), size, *inputs)
+        build = make(traced, closure, facts, request, None, (*SKIPPED, *skip), source_of)
+        build.namespace["build"] = lambda parameters, size, _: (
+            lambda *inputs: _run(build, parameters.tolist(), size, *inputs)
         )
-        return made
+        return build
 
 
-def _run(made: Build, theta: list[float], size: int, *inputs: NDArray[Any]) -> Any:
+def _run(build: Build, theta: list[float], size: int, *inputs: NDArray[Any]) -> Any:
     """Run a batch, example after example. The last input is the vector of the gradient, if there is one."""
-    program, request, results = made.namespace["run"], made.contract.request, []
+    program, request, results = build.namespace["run"], build.contract.request, []
     arrays = inputs[:-1] if request.gradient else inputs
     columns = [np.asarray(array, float).reshape(size, -1).tolist() for array in arrays]
     for i, row in enumerate(zip(*columns, strict=True) if arrays else [()]):
         try:
             results.append(program(theta, row))
         except ELSEWHERE:
-            results.append(run_eagerly(made, theta, [array[i : i + 1] for array in arrays]))
+            results.append(run_eagerly(build, theta, [array[i : i + 1] for array in arrays]))
     if not request.gradient:
         return np.array([outputs for outputs, _ in results])
     n = len(inputs[-1])  # behind it are the knobs

@@ -12,7 +12,7 @@ from ...engine.value import Value
 from ..trace.checks import NO_FUNCTION, CompileError, collector_paused, disagreement_error, unused_sentence
 from ..trace.examples import Examples
 from ..trace.placeholder import NoFloatError, TraceError
-from ..trace.surroundings import Facts, Given, Knob, Surroundings, changed
+from ..trace.surroundings import Closure, Facts, Knob, Surroundings, changed
 from ..trace.tracing import Trace, trace_function
 from .batches import check_indices
 from .build import WHOLE, Broken, Build, Request
@@ -29,8 +29,9 @@ from .verify import (
     two_calls,
 )
 
+Arrays = Sequence[NDArray[Any]]
 FIRST, FEW = 3, 8  # examples that are traced at first; that are traced at once where paths are new
-KEPT = 32  # those that were used last: one for each shape of an example
+CAPACITY = 32  # those that were used last: one for each shape of an example
 VARIANTS = 8  # and of one shape so many, for numbers around the function that are others
 IN_VAIN = 12  # so many programs are made, one after the other, for lengths where there is none for any length
 
@@ -43,21 +44,21 @@ class Variants:
         self.function: Callable[..., Any] = step.original
         self.parameters: Sequence[Value] = step.parameters
         self.warn: Callable[[str, str], None] = step._warn
-        self.kept: list[Build] = []  # the one that was used last is the first
+        self.builds: list[Build] = []  # the one that was used last is the first
         self.surroundings: Surroundings = Surroundings(self.function, self.parameters)
         self.knobs: list[Knob] = []  # floats around the function that have changed
         self._constants: set[Any] = set()  # the keys of those that can be no knobs
         self._in_vain = 0  # so often no program for any length was found
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.kept)
+        return iter(self.builds)
 
     def find(self, fits: Callable[[Any], bool]) -> Any:
         """The program that fits, as the one that was used last; None if there is none."""
-        for place, program in enumerate(self.kept):
+        for place, program in enumerate(self.builds):
             if fits(program):
                 if place:
-                    self.kept = [program, *(other for other in self.kept if other is not program)]
+                    self.builds = [program, *(other for other in self.builds if other is not program)]
                 return program
         return None
 
@@ -73,7 +74,7 @@ class Variants:
         facts = self.surroundings.facts()
         program = self.find(lambda p: p.contract.held.fits(facts, self.surroundings.holders) and fits(p))
         if program is None:
-            knobs = changed(facts, [program.contract.held for program in self.kept], self.knobs)
+            knobs = changed(facts, [program.contract.held for program in self.builds], self.knobs)
             self.knobs = [knob for knob in knobs if knob.key not in self._constants]
         return program, facts
 
@@ -84,15 +85,15 @@ class Variants:
 
     def keep(self, program: Any, warns: bool = True) -> None:
         """Put a new program first, and drop those that were used longest ago."""
-        others = [other for other in self.kept if other is not program]
+        others = [other for other in self.builds if other is not program]
         alike = [other for other in others if other.contract.request == program.contract.request]
-        self.kept = [program, *(other for other in others if other not in alike[VARIANTS - 1 :])][:KEPT]
+        self.builds = [program, *(other for other in others if other not in alike[VARIANTS - 1 :])][:CAPACITY]
         if program.unused and warns:
             self.warn("unused", unused_sentence(program.unused, self.parameters))
 
     # --- A new one ----------------------------------------------------------------------------------------------
 
-    def of(self, request: Request, arrays: Sequence[NDArray[Any]] | None) -> Build:
+    def of(self, request: Request, arrays: Arrays | None) -> Build:
         """The program for these shapes, where no kept one fits as it is: see `unchanged`.
 
         arrays=None: there are no numbers yet, as under jax.jit. Such a program is not compared.
@@ -109,28 +110,26 @@ class Variants:
                 self.without_knobs()
         return build or self._new(request, arrays, facts)
 
-    def _new(
-        self, request: Request, arrays: Sequence[NDArray[Any]] | None, facts: Facts, knobs: Sequence[Knob] = ()
-    ) -> Build:
+    def _new(self, request: Request, arrays: Arrays | None, facts: Facts, knobs: Sequence[Knob] = ()) -> Build:
         """The program for new shapes: one for inputs of any length if the function agrees, else a new one."""
-        given = Given(self.function, self.parameters, knobs)
+        closure = Closure(self.function, self.parameters, knobs)
         with collector_paused():
-            build = self.of_another_length(request, given, facts, arrays)
+            build = self.of_another_length(request, closure, facts, arrays)
             if build is None:
-                traced = self.trace(given, request, arrays)
+                traced = self.trace(closure, request, arrays)
                 facts = self.surroundings.learn(facts)
-                alike = (lengths.at(request, traced, given, facts) for lengths in self._lengths())
+                alike = (lengths.at(request, traced, closure, facts) for lengths in self._lengths())
                 build = None if arrays is None else self._agreeing(alike, arrays)
-                build = build or self.made(traced, given, facts, request, arrays)
+                build = build or self.of_trace(traced, closure, facts, request, arrays)
         build.contract.held.holders = self.surroundings.holders
         return build
 
     def _lengths(self) -> list[AnyLength]:
         """The kept programs for inputs of any length."""
-        return [*dict.fromkeys(build.lengths for build in self.kept if build.lengths)]
+        return [*dict.fromkeys(build.lengths for build in self.builds if build.lengths)]
 
     def of_another_length(
-        self, request: Request, given: Given, facts: Facts, arrays: Sequence[NDArray[Any]] | None
+        self, request: Request, closure: Closure, facts: Facts, arrays: Arrays | None
     ) -> Build | None:
         """A program for any length that agrees with the function at this one, without a trace; else None.
 
@@ -138,13 +137,13 @@ class Variants:
         compared at examples of its own.
         """
         known = self._lengths() if self.step.write_any_length and self.step.verify else []
-        candidates = (lengths.at(request, None, given, facts) for lengths in known)
+        candidates = (lengths.at(request, None, closure, facts) for lengths in known)
         build = self._agreeing((each for each in candidates if each and each.contract.held.unchanged()), arrays)
         if build:
             build.contract.held.facts = self.surroundings.learn(facts)
         return build
 
-    def _agreeing(self, candidates: Iterator[Build | None], arrays: Sequence[NDArray[Any]] | None) -> Build | None:
+    def _agreeing(self, candidates: Iterator[Build | None], arrays: Arrays | None) -> Build | None:
         """The first of these programs for other lengths that agrees with the function at this one.
 
         XLA need not compile it for this with verify=False; without a batch, it leaves its optimisations out.
@@ -157,7 +156,7 @@ class Variants:
                 return build
         return None
 
-    def agrees(self, build: Build, arrays: Sequence[NDArray[Any]]) -> bool:
+    def agrees(self, build: Build, arrays: Arrays) -> bool:
         """Does a program that was made for another length, or with knobs, agree with the function?"""
         check_indices(build.contract.picks, arrays, build.names)
         rows = [array[::-1] for array in arrays]  # the first ones may have been traced
@@ -166,41 +165,36 @@ class Variants:
             self._check_rounding(build, arrays)
         return build.verified
 
-    def made(
-        self, traced: Trace, given: Given, facts: Facts, request: Request, arrays: Sequence[NDArray[Any]] | None
+    def of_trace(
+        self, traced: Trace, closure: Closure, facts: Facts, request: Request, arrays: Arrays | None
     ) -> Build:
         """The program of a trace, with the length of the inputs as a variable where this is possible."""
 
-        def again(request: Request, arrays: Sequence[NDArray[Any]]) -> tuple[Trace, Build]:
+        def again(request: Request, arrays: Arrays) -> tuple[Trace, Build]:
             self._in_vain += 1
-            traced = self.trace(given, request, arrays)
-            return traced, self._make(traced, given, facts, request, arrays)
+            traced = self.trace(closure, request, arrays)
+            return traced, self._make(traced, closure, facts, request, arrays)
 
         def of_any_length(build: Build | None) -> Build | None:
             if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
                 return None
             batch = some_batch(build) if build and arrays is None else arrays or ()
             lengths = any_length(traced, request, build, batch, again, self.step.write_any_length)
-            other = self._agreeing((each.at(request, traced, given, facts) for each in lengths), arrays)
+            other = self._agreeing((each.at(request, traced, closure, facts) for each in lengths), arrays)
             self._in_vain = 0 if other else self._in_vain
             return other
 
         if arrays is not None and (other := of_any_length(None)):
             return other
-        build = self._make(traced, given, facts, request, arrays)
+        build = self._make(traced, closure, facts, request, arrays)
         other = of_any_length(build)
         return replace(other, lowered=build.lowered) if other else build
 
     def _make(
-        self,
-        traced: Trace,
-        given: Given,
-        facts: Facts,
-        request: Request,
-        arrays: Sequence[NDArray[Any]] | None,
+        self, traced: Trace, closure: Closure, facts: Facts, request: Request, arrays: Arrays | None
     ) -> Build:
         """The program of a trace. If a pass raises an error, it is made without this pass, with a warning."""
-        how = traced, given, facts, request, arrays
+        how = traced, closure, facts, request, arrays
         try:
             build: Build = self.step._write(*how)
             return build
@@ -232,49 +226,47 @@ class Variants:
                 return build
         return None
 
-    def again(
-        self, build: Build, arrays: Sequence[NDArray[Any]] | None, skip: Collection[str] | None = None
-    ) -> Build:
+    def again(self, build: Build, arrays: Arrays | None, skip: Collection[str] | None = None) -> Build:
         """The program of another trace of the same function, for inputs of one length."""
         traced = (
             build.contract.guards.examples.trace()
             if build.contract.guards
-            else self.trace(build.contract.given, build.contract.request, arrays or ())
+            else self.trace(build.contract.closure, build.contract.request, arrays or ())
         )
-        how = traced, build.contract.given, build.contract.held.facts, build.contract.request, arrays
+        how = traced, build.contract.closure, build.contract.held.facts, build.contract.request, arrays
         return self._make(*how) if skip is None else self.step._write(*how, skip)
 
-    def trace(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]] | None) -> Trace:
+    def trace(self, closure: Closure, request: Request, arrays: Arrays | None) -> Trace:
         """The trace of the function: by examples of the batch, where it asks for a number."""
         try:
-            return trace_function(given.function, given.parameters, request.shapes, request.with_outputs)
+            return trace_function(closure.function, closure.parameters, request.shapes, request.with_outputs)
         except Exception:
             if arrays is None or not self.step.takes_examples:
                 raise
-            examples = self._examples(given, request, arrays)
+            examples = self._examples(closure, request, arrays)
             if examples is None:
                 raise
         if examples.runs[0].path:
             for row in range(1, min(FIRST, len(arrays[0]) if arrays else 1)):
-                examples.add(_example(arrays, row), self._floats(given))
+                examples.add(_example(arrays, row), self._floats(closure))
         return examples.trace()
 
-    def _examples(self, given: Given, request: Request, arrays: Sequence[NDArray[Any]]) -> Examples | None:
+    def _examples(self, closure: Closure, request: Request, arrays: Arrays) -> Examples | None:
         """A run on the first example; None if the function takes neither Values nor plain numbers."""
         refusal: TraceError | None = None
         whole = [int if array.dtype.kind in WHOLE else None for array in arrays]
         for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
             kinds = [kind or other for kind in ints]
             examples = Examples(
-                given.function,
-                given.parameters,
+                closure.function,
+                closure.parameters,
                 self.step._argument_names(len(arrays)),
                 request.shapes,
                 kinds,
                 request.with_outputs,
             )
             try:
-                examples.add(_example(arrays, 0), self._floats(given))
+                examples.add(_example(arrays, 0), self._floats(closure))
                 return examples
             except NoFloatError as error:
                 refusal = refusal or error
@@ -286,10 +278,10 @@ class Variants:
             raise refusal
         return None
 
-    def _floats(self, given: Given) -> list[float]:
-        return [*self.step._numbers().astype(float).tolist(), *given.numbers()]
+    def _floats(self, closure: Closure) -> list[float]:
+        return [*self.step._numbers().astype(float).tolist(), *closure.numbers()]
 
-    def learn(self, build: Build, arrays: Sequence[NDArray[Any]], broken: Broken) -> bool:
+    def learn(self, build: Build, arrays: Arrays, broken: Broken) -> bool:
         """Run the function on examples whose path seems to be new, and make the program again for these paths too.
 
         False if none is new: then rounding has turned a comparison.
@@ -300,7 +292,7 @@ class Variants:
         for rows in (some, broken.rows):
             with collector_paused():
                 for row in rows:
-                    examples.add(_example(arrays, row), self._floats(build.contract.given))
+                    examples.add(_example(arrays, row), self._floats(build.contract.closure))
             if len(examples.runs) > known:
                 break
         else:
@@ -309,18 +301,18 @@ class Variants:
             again = self.again(build, arrays)
         except TraceError:
             del examples.runs[known:]
-            if build.contract.given.knobs:  # at other numbers it does something else: each has a program
+            if build.contract.closure.knobs:  # at other numbers it does something else: each has a program
                 self.without_knobs()
-                self.kept.remove(build)
+                self.builds.remove(build)
                 return True
             raise
         self.replace(build, again)
         return True
 
     def replace(self, build: Build, by: Build) -> None:
-        self.kept = [by if known is build else known for known in self.kept]
+        self.builds = [by if known is build else known for known in self.builds]
 
-    def verified(self, build: Build, arrays: Sequence[NDArray[Any]]) -> Build:
+    def verified(self, build: Build, arrays: Arrays) -> Build:
         """The program, after it has agreed with the eager function; one without matrix products if it does not.
 
         Raises CompileError if that one disagrees too, or if float32 cannot hold the numbers.
@@ -329,7 +321,7 @@ class Variants:
             [array[::-1] for array in arrays] if build.contract.guards else arrays
         )  # the first ones were traced
         wrong = disagreement(build, arrays)
-        if wrong and build.contract.given.knobs:
+        if wrong and build.contract.closure.knobs:
             self.without_knobs()
             build = self._new(build.contract.request, arrays, self.surroundings.facts())
             wrong = disagreement(build, arrays)
@@ -352,7 +344,7 @@ class Variants:
         build.verified = wrong is not None  # else the next batch is compared
         return build
 
-    def _check_rounding(self, build: Build, arrays: Sequence[NDArray[Any]]) -> None:
+    def _check_rounding(self, build: Build, arrays: Arrays) -> None:
         """Warn if a program in float32 is far off. Raises CompileError if numbers leave its range."""
         if self.step._is_single and (pair := lost(build, self.step._numbers(), arrays)):
             if not np.isfinite(pair[0]):
@@ -360,14 +352,14 @@ class Variants:
             off = "{:.4g} instead of {:.4g}".format(*pair)
             self.warn("off", f'The program gives {off} in float32, by rounding: compile with dtype="float64".')
 
-    def check_range(self, build: Build, arrays: Sequence[NDArray[Any]]) -> None:
+    def check_range(self, build: Build, arrays: Arrays) -> None:
         """Warn, once, if a program gives inf or nan in float32, and numbers in float64. `fit` has an error."""
         if self.step._is_single and not self.step._with_outputs and "range" not in self.step._said:
             pair = lost(build, self.step._numbers(), arrays)
             if pair and not np.isfinite(pair[0]):
                 self.warn("range", range_sentence(*pair))
 
-    def ask_the_engine(self, build: Build, arrays: Sequence[NDArray[Any]], size: int) -> None:
+    def ask_the_engine(self, build: Build, arrays: Arrays, size: int) -> None:
         """Raise what the engine raises for the first example that gives inf or nan. What it gives too is right."""
         theta = self.step._numbers()
         for row in range(size):
@@ -382,6 +374,6 @@ class Variants:
             return
 
 
-def _example(arrays: Sequence[NDArray[Any]], row: int) -> list[list[Any]]:
+def _example(arrays: Arrays, row: int) -> list[list[Any]]:
     """The numbers of one example, flat per argument."""
     return [array[row].ravel().tolist() for array in arrays]

@@ -56,7 +56,7 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
 
     def compared(theta: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> str | None:
         with build.contract.at(theta.tolist()):
-            return _at(build, theta, inputs)
+            return _fault_at(build, theta, inputs)
 
     return judged(points(build, [array[:2] for array in arrays], arrays), compared)
 
@@ -66,16 +66,16 @@ def judged(tried: Iterable[tuple[Any, Any]], compared: Callable[[Any, Any], str 
 
     "" as soon as most are right: on a kink, rounding decides between two right answers.
     """
-    found: list[str] = []
+    answers: list[str] = []
     with collector_paused():
         for n, point in enumerate(tried):
-            if n >= FIRST and found:
+            if n >= FIRST and answers:
                 break
             answer = compared(*point)
-            found += [] if answer is None else [answer]
-            if 2 * found.count("") > len(found):
+            answers += [] if answer is None else [answer]
+            if 2 * answers.count("") > len(answers):
                 return ""
-    return next(filter(None, found), None)
+    return next(filter(None, answers), None)
 
 
 def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
@@ -102,11 +102,11 @@ def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
 
 def run_eagerly(build: Build, theta: Any, arrays: Sequence[NDArray[Any]]) -> tuple[list[float], Any]:
     """What the engine gives for one example: its results, and the gradient if one is asked for. It may raise."""
-    given, request = build.contract.given, build.contract.request
-    theta = [*map(float, theta), *given.numbers()][: len(given.parameters)]
+    closure, request = build.contract.closure, build.contract.request
+    theta = [*map(float, theta), *closure.numbers()][: len(closure.parameters)]
     with build.contract.at(theta):
-        result = given.original(*examples(build.contract.picks, arrays, build.contract.kinds)[0])
-        eager = _Eager(result, given.parameters, request)
+        result = closure.original(*examples(build.contract.picks, arrays, build.contract.kinds)[0])
+        eager = _Eager(result, closure.parameters, request)
         roots = [eager.loss, *eager.outputs] if request.gradient else eager.outputs
         return [float(x.data) for x in roots], eager.gradients if request.gradient else None
 
@@ -114,10 +114,10 @@ def run_eagerly(build: Build, theta: Any, arrays: Sequence[NDArray[Any]]) -> tup
 def two_calls(build: Build, arrays: Sequence[NDArray[Any]]) -> list[Any]:
     """What the function itself returns when it is called twice with the same numbers."""
     example = examples(build.contract.picks, [array[:1] for array in arrays], build.contract.kinds)[0]
-    parameters = build.contract.given.parameters
+    parameters = build.contract.closure.parameters
     with standing_in(dict(zip(parameters, read_numbers(parameters), strict=True))):  # another thread may train
         return [
-            [float(value.data) for value in flat_values(_first(build.contract.given.original(*example)))[0]]
+            [float(value.data) for value in flat_values(_first(build.contract.closure.original(*example)))[0]]
             for _ in range(2)
         ]
 
@@ -204,12 +204,12 @@ def points(
 
     One-hot rows stay. Indices become any others; where an argument holds whole numbers, the rest of them stays.
     """
-    fixed = len(build.contract.given.learned)  # the knobs stay: another thread may run the function
+    fixed = len(build.contract.closure.learned)  # the knobs stay: another thread may run the function
     rng, keep = np.random.default_rng(0), {argument for argument, yes in build.contract.assumed.items() if yes}
     keep |= {argument for argument, kind in enumerate(build.contract.kinds) if kind is int}
     keep |= {pick.argument for pick in build.contract.picks}
-    build.contract.given.numbers()
-    theta = np.array(read_numbers(build.contract.given.parameters), np.float64)
+    build.contract.closure.numbers()
+    theta = np.array(read_numbers(build.contract.closure.parameters), np.float64)
     for _ in range(2):
         inputs = [a if i in keep else _moved(a, rng) for i, a in enumerate(first)]
         for pick in build.contract.picks:
@@ -238,10 +238,10 @@ def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]
     return array * (1 + 0.1 * rng.standard_normal(array.shape)) + 0.1 * rng.standard_normal(array.shape)
 
 
-def _at(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> str | None:
+def _fault_at(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]) -> str | None:
     """What is wrong for these examples."""
     contract, request = build.contract, build.contract.request
-    function, parameters = contract.given.function, contract.given.learned
+    function, parameters = contract.closure.function, contract.closure.learned
     gradient, plain = np.empty_like(theta), examples(contract.picks, arrays, contract.kinds)
     results: list[Any] = []
     try:
@@ -312,7 +312,7 @@ def _gradients_differ(build: Build, value: float, gradients: Any, *expected: _Ea
         return f"the value is {value!r}, and eagerly {loss!r}"
     wrong = np.flatnonzero(np.isfinite(exact) & ~np.isclose(gradients, exact, TOLERANCE, 1e-300)).tolist()
     for i in wrong:
-        parameter = build.contract.given.learned[i]
+        parameter = build.contract.closure.learned[i]
         if not abs(gradients[i] - exact[i]) <= sum(e.rounding[1].get(parameter, 0.0) for e in expected):
             name = parameter.label or f"parameter {i}"
             return f"the gradient of {name} is {float(gradients[i])!r}, and eagerly {float(exact[i])!r}"

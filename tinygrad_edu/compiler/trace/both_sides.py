@@ -99,11 +99,11 @@ def _knows(function: Any, x: Any, *kinds: Any) -> Any:
     return function(x, *kinds)
 
 
-def _text(form: str, given: Any) -> Any:
-    """form % given"""
-    if isinstance(given, tuple):
-        return form % tuple(x._shown() if isinstance(x, Tracked) else x for x in given)
-    return form % (given._shown() if isinstance(given, Tracked) else given)
+def _text(form: str, arguments: Any) -> Any:
+    """form % arguments"""
+    if isinstance(arguments, tuple):
+        return form % tuple(x._shown() if isinstance(x, Tracked) else x for x in arguments)
+    return form % (arguments._shown() if isinstance(arguments, Tracked) else arguments)
 
 
 def _prints(call: Callable[[Any], Any]) -> None:
@@ -281,20 +281,20 @@ class _Writer(ast.NodeTransformer):
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         match node:
-            case ast.BinOp(ast.Constant(str()) as form, ast.Mod(), given):
-                return _call(_text, form, given)
+            case ast.BinOp(ast.Constant(str()) as form, ast.Mod(), arguments):
+                return _call(_text, form, arguments)
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
         match node:
-            case ast.Call(ast.Name(name), given, []) if len(given) == KNOWN.get(name):
-                if not any(isinstance(x, ast.Starred) for x in given):
-                    return _call(_knows, node.func, *given)
-            case ast.Call(ast.Name("sum"), [ast.GeneratorExp(x, [ast.comprehension(ifs=[test])]) as made], []):
+            case ast.Call(ast.Name(name), arguments, []) if len(arguments) == KNOWN.get(name):
+                if not any(isinstance(x, ast.Starred) for x in arguments):
+                    return _call(_knows, node.func, *arguments)
+            case ast.Call(ast.Name("sum"), [ast.GeneratorExp(x, [ast.comprehension(ifs=[test])]) as loop], []):
                 if self._is_pure(x):  # the number of those that ...
-                    made.generators[0].ifs = []
-                    made.elt = _call(_chosen, self._test(test), _lambda(x), _lambda(ast.Constant(0)))
+                    loop.generators[0].ifs = []
+                    loop.elt = _call(_chosen, self._test(test), _lambda(x), _lambda(ast.Constant(0)))
             case ast.Call(ast.Attribute(attr=name), [x, *rest]) if name in BY_KEY and not isinstance(
                 x, ast.Starred
             ):
@@ -366,8 +366,8 @@ class _Writer(ast.NodeTransformer):
         asked = _call(_asks, _name(test), _lambda(ast.Tuple(known, ast.Load())))
         plain = ast.If(_name(test), original.body, original.orelse)
         both = ast.If(asked, choices or [ast.Pass()], [plain])
-        made = ast.Assign([ast.Name(test, ast.Store())], node.test)
-        return [ast.copy_location(statement, node) for statement in (made, both)]
+        assignment = ast.Assign([ast.Name(test, ast.Store())], node.test)
+        return [ast.copy_location(statement, node) for statement in (assignment, both)]
 
     def _joined(self, node: ast.If) -> tuple[list[tuple[Any, ast.expr, ast.expr]], list[Any]] | None:
         """Targets with their values on both sides, and what must have a number before; None if it is no choice.
@@ -402,7 +402,7 @@ class _Writer(ast.NodeTransformer):
 
     def _assigned(self, block: Sequence[ast.stmt]) -> list[tuple[Any, ast.expr]] | None:
         """Targets and values of assignments that may be made choices, or None if there is something else."""
-        found: list[tuple[Any, ast.expr]] = []
+        assignments: list[tuple[Any, ast.expr]] = []
         for statement in block:
             match statement:
                 case ast.Assign([ast.Tuple(targets)], ast.Tuple(values)) if len(targets) == len(values):
@@ -422,8 +422,8 @@ class _Writer(ast.NodeTransformer):
                     pairs = [(target, ast.IfExp(copy.deepcopy(test), a, b)) for target, a, b in triples]
                 case _:
                     return None
-            found += pairs
-        return found if all(map(self._fits, found)) else None
+            assignments += pairs
+        return assignments if all(map(self._fits, assignments)) else None
 
     def _fits(self, pair: tuple[Any, ast.expr]) -> bool:
         target, value = pair

@@ -19,18 +19,18 @@ from .checks import check_sizes, not_numbers, single_number
 Form = Any  # int or float for a number, (list or tuple, forms), (dict, keys, forms), (dataclass, names, forms)
 
 
-def examples_of(given: Any, name: str) -> list[Any]:
+def examples_of(argument: Any, name: str) -> list[Any]:
     """The examples of an argument; a dict or a dataclass of batches has one for each row."""
-    if (fields := _fields(given)) is not None:
+    if (fields := _fields(argument)) is not None:
         parts = {key: examples_of(part, f"{name}[{key!r}]") for key, part in fields.items()}
         check_sizes(list(parts), list(map(len, parts.values())))
         rows = [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
-        return rows if isinstance(given, dict) else [dataclasses.replace(given, **row) for row in rows]
-    if isinstance(given, Real):
-        raise single_number(given, name)
-    if isinstance(given, str) or not hasattr(given, "__len__"):
-        raise not_numbers(given, name)
-    return as_list(given)
+        return rows if isinstance(argument, dict) else [dataclasses.replace(argument, **row) for row in rows]
+    if isinstance(argument, Real):
+        raise single_number(argument, name)
+    if isinstance(argument, str) or not hasattr(argument, "__len__"):
+        raise not_numbers(argument, name)
+    return as_list(argument)
 
 
 def _fields(x: Any) -> dict[Any, Any] | None:
@@ -101,13 +101,13 @@ class Part:
 
     def arrays(self) -> list[NDArray[Any]]:
         """One array for each argument that is regular, else one for its whole numbers and one for its others."""
-        found = []
+        arrays = []
         for argument, form in enumerate(self.forms):
             shape = shape_of(form)
             for kind in _kinds(form):
                 array = np.array([row[argument][kind] for row in self.numbers])
-                found.append(array if shape is None else array.reshape(len(self.rows), *shape))
-        return found
+                arrays.append(array if shape is None else array.reshape(len(self.rows), *shape))
+        return arrays
 
     def function(self, function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
         """The same function of these arrays' rows."""
@@ -118,13 +118,13 @@ class Part:
         ]
 
         def of_arrays(*arguments: Any) -> Any:
-            given = iter(arguments)
+            left = iter(arguments)
             rebuilt = []
             for form in self.forms:
                 if shape_of(form) is not None:
-                    rebuilt.append(next(given))
+                    rebuilt.append(next(left))
                     continue
-                rebuilt.append(closed(form, {kind: iter(next(given)) for kind in _kinds(form)}))
+                rebuilt.append(closed(form, {kind: iter(next(left)) for kind in _kinds(form)}))
             return function(*rebuilt)
 
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in own]
@@ -137,7 +137,7 @@ def parts_of(batch: Sequence[Any], names: Sequence[str], in_order: bool = False)
 
     Raises TypeError for what is no real number, ValueError for an empty or uneven batch.
     """
-    arguments = [examples_of(given, name) for given, name in zip(batch, names, strict=True)]
+    arguments = [examples_of(argument, name) for argument, name in zip(batch, names, strict=True)]
     check_sizes(names, list(map(len, arguments)))
     parts: dict[Any, Part] = {}
     before, n = None, 0

@@ -34,10 +34,10 @@ NO_DRAW = "getstate", "setstate", "get_state", "set_state", "spawn", "bytes", "r
 
 def _modules() -> dict[Any, Any]:
     """The modules with functions that draw, and their generators. This package can do without NumPy."""
-    found: dict[Any, Any] = {random: random.getstate.__self__}  # type: ignore[attr-defined]  # a method
+    modules: dict[Any, Any] = {random: random.getstate.__self__}  # type: ignore[attr-defined]  # a method
     if numpy := sys.modules.get("numpy.random"):
-        found[numpy] = numpy.get_state.__self__
-    return found
+        modules[numpy] = numpy.get_state.__self__
+    return modules
 
 
 def _is_generator(x: Any) -> bool:
@@ -68,7 +68,7 @@ class Draw(NamedTuple):
         return order
 
 
-class _Draws(threading.local):
+class _Replay(threading.local):
     """The random numbers of this thread that were drawn before: a function that takes the next.
 
     It is also given what the function itself draws, which has the shape.
@@ -77,7 +77,7 @@ class _Draws(threading.local):
     next_drawn: Callable[[Draw, Any], Any] | None = None
 
 
-_here = _Draws()
+_here = _Replay()
 
 
 def state_of(generator: Any) -> Any:
@@ -153,15 +153,15 @@ def _following(generator: Any, name: str) -> Callable[..., Any]:
             return _drawn(Draw(generator, name, args, options))
         items, *rest = args
         n: Any = len(items)
-        found = items[:] if isinstance(items, list) else items.copy() if is_array(items) else list(items)
+        pool = items[:] if isinstance(items, list) else items.copy() if is_array(items) else list(items)
         if isinstance(generator, random.Random) and name != "shuffle":
             n = range(n)
         elif name != "shuffle":
-            found = sys.modules["numpy"].asarray(found)
+            pool = sys.modules["numpy"].asarray(pool)
         places = _drawn(Draw(generator, name, (n, *rest), options))
         if not hasattr(places, "__len__"):
-            return item(found, places)
-        chosen = item(found, places) if is_array(found) else [item(found, place) for place in places]
+            return item(pool, places)
+        chosen = item(pool, places) if is_array(pool) else [item(pool, place) for place in places]
         if name == "shuffle":
             if watch.tracer is not None and any(x is items for x in watch.tracer.around):
                 refuse(
@@ -175,8 +175,8 @@ def _following(generator: Any, name: str) -> Callable[..., Any]:
 
 
 def _drawn(wanted: Draw) -> Any:
-    given = [*wanted.arguments, *wanted.options.values()]
-    numbers = [x for each in given for x in (each if isinstance(each, list | tuple) else [each])]
+    arguments = [*wanted.arguments, *wanted.options.values()]
+    numbers = [x for each in arguments for x in (each if isinstance(each, list | tuple) else [each])]
     if watch.tracer is not None and any(isinstance(x, Value | Tracked) for x in numbers):
         refuse(
             f"{wanted.function} was called with a number that depends on the example",
@@ -198,9 +198,9 @@ def factor(dropout: Any) -> Any:
     generator = _modules().get(dropout.rng or random, dropout.rng)
     if not _is_generator(generator):
         refuse(f"Dropout draws by {dropout.rng!r}", "Give it a random.Random, or a generator of NumPy.")
-    drawn, kept = _following(generator, "uniform")(0.0, 1.0), 1 / (1 - dropout.p) if dropout.p < 1 else 0.0
+    drawn, scale = _following(generator, "uniform")(0.0, 1.0), 1 / (1 - dropout.p) if dropout.p < 1 else 0.0
     drawn = drawn.node if isinstance(drawn, Tracked) else drawn
-    return where(drawn >= dropout.p, kept, 0.0) if isinstance(drawn, Value) else kept * (drawn >= dropout.p)
+    return where(drawn >= dropout.p, scale, 0.0) if isinstance(drawn, Value) else scale * (drawn >= dropout.p)
 
 
 def drawn_rows(wanted: Sequence[Draw], n: int) -> Any:
@@ -238,8 +238,8 @@ def with_draws(
             if like is None:
                 return None
             whole = np.asarray(like).dtype.kind == "i"
-            found = [plain(number, whole) for number in itertools.islice(left, np.size(like))]
-            return followed(found).reshape(np.shape(like)) if np.ndim(like) else found[0]
+            values = [plain(number, whole) for number in itertools.islice(left, np.size(like))]
+            return followed(values).reshape(np.shape(like)) if np.ndim(like) else values[0]
 
         def plain(number: Any, whole: bool) -> Any:
             if isinstance(number, Tracked):

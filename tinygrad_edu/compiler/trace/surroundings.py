@@ -270,7 +270,7 @@ class Knob:
 
 
 @dataclass(eq=False)
-class Given:
+class Closure:
     """What a program is made of: a function, its parameters, and after them the Values of its knobs."""
 
     original: Callable[..., Any]
@@ -367,13 +367,13 @@ def _flat(x: Any) -> Iterator[Any]:
 
 def changed(facts: Facts, holds: Iterable[Holds], known: Iterable[Knob]) -> list[Knob]:
     """The knobs, and new ones for floats that are others than a program holds."""
-    found = {knob.key: knob for knob in known}
+    knobs = {knob.key: knob for knob in known}
     for held in holds:
         for way, (_, before) in held.facts.items():
             place, now = facts.get(way, (None, None))
             if place and before.__class__ is now.__class__ is float and not same(before, now):
-                found.setdefault(way, Knob(way, Value(now, way.strip(".<>()")), place))
+                knobs.setdefault(way, Knob(way, Value(now, way.strip(".<>()")), place))
         for (value, number), now in zip(held.frozen, read_numbers(v for v, _ in held.frozen), strict=True):
             if not same(now, number) and value.rule is None:
-                found.setdefault(value, Knob(value, value))
-    return list(found.values())
+                knobs.setdefault(value, Knob(value, value))
+    return list(knobs.values())

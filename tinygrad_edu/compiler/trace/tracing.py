@@ -273,14 +273,14 @@ class ExampleTracer(Tracer):
         """The numbers of both sides of a branch; None if they are no numbers, or if a side asks for more."""
         lists: tuple[list[Any], ...] = self.nodes, self.path, self.draws, self.refusals
         before = list(map(len, lists))
-        found = []
+        numbers = []
         with contextlib.suppress(Exception):  # of the side that is not for this example
             for side in then, other:
                 start = len(self.nodes)
-                found.append(side(0))
+                numbers.append(side(0))
                 self._guard(start, question.node, side is then)
-            if all(map(is_number, found)) and before[1:] == list(map(len, lists))[1:]:
-                return found
+            if all(map(is_number, numbers)) and before[1:] == list(map(len, lists))[1:]:
+                return numbers
         for those, n in zip(lists, before, strict=True):
             del those[n:]
         self._done = min(self._done, len(self.nodes))
@@ -288,11 +288,11 @@ class ExampleTracer(Tracer):
 
     def _guard(self, start: int, question: Value, yes: bool) -> None:
         """Let the nodes of a side compute with 1 where the side is not taken: 0 * nan would reach the gradient."""
-        made = self.nodes[start:]
+        nodes = self.nodes[start:]
         del self.nodes[start:]
         self._done = min(self._done, start)
         safe: dict[Value, Value] = {}
-        for node in made:
+        for node in nodes:
             if node.rule is not None and node.rule not in TAME and node.rule is not TAKE:
                 ones = [1.0] * len(node.parents)
                 out = node.rule.forward(*ones)
@@ -322,8 +322,8 @@ class ExampleTracer(Tracer):
     def number(self, node: Value) -> Any:
         """The number of a node for this example."""
         if node.rule is not None:
-            for made in itertools.islice(self.nodes, self._done, None):
-                put_number(made, _computed(made.rule, [self._number(parent) for parent in made.parents]))
+            for each in itertools.islice(self.nodes, self._done, None):
+                put_number(each, _computed(each.rule, [self._number(parent) for parent in each.parents]))
             self._done = len(self.nodes)
         return self._number(node)
 

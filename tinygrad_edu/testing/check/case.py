@@ -40,9 +40,9 @@ class Kind(StrEnum):
 
 
 class RuleMismatch(AssertionError):
-    """A rule is not what it says. The message shows the simplest input found, expected, got and the error.
+    """A rule does not do what it says. The message shows the simplest input found, expected, got and the error.
 
-    `rule` and `point`, the inputs, are there to go on with: `rule.forward(*point)`. `kind` is a Kind, `what` says
+    `rule` and `point`, the inputs, show it again: `rule.forward(*point)`. `kind` is a Kind, `what` says
     what is wrong, and `report` has all failures, with its `plot()` and `to_json()`.
     """
 
@@ -141,7 +141,7 @@ class Case:
         raise failure from error
 
     def at_precision(self, bits: int, point: Point) -> list[Any]:
-        """The rule's value and slopes on so many bits. Raises ValueError if that takes forever."""
+        """The rule's value and slopes on so many bits. Raises ValueError if that would not end."""
         within_reach(self._both, point)
         with mp.workprec(bits):
             return self.run(mp.mpf(1), *map(high, point))
@@ -233,10 +233,10 @@ class Case:
                 return self.reference.slope_size_of(point, place - 1)
             return self.reference.value_size(point, slopes) if slopes else 0
         except (ValueError, ArithmeticError):
-            return mp.inf  # so that nobody is accused but of nan
+            return mp.inf  # so large that only nan is an error
 
     def errors(self, point: Point) -> list[float]:
-        """The errors in ulps of the value and of each slope; none where they cannot be told, or the time is up."""
+        """The errors in ulps of the value and of each slope; none where they are not known, or the time is up."""
         if self.is_over:
             return []
         try:
@@ -260,14 +260,14 @@ class Case:
         return self._kinks[point, place]
 
     def _is_tie(self, point: Point, place: int) -> bool:
-        """Is a kink one of equal inputs? It is gone then where the others have moved."""
+        """Is it a kink of equal inputs? Such a kink is gone where the other inputs have moved."""
         moved = tuple(x if i == place - 1 else x * (1 - 1e-6) or 1e-6 for i, x in enumerate(point))
         return len(set(point)) < len(point) and not self.kink(moved, place)
 
     def may_choose(self, point: Point, place: int, slope: Any) -> bool:
         """Is this one of two slopes, or between, at a kink of several inputs that is no tie?
 
-        There is no way to declare it. It may be one for the reference alone: of max(y, e^x) at x = -10000, y = 0.
+        Such a kink cannot be declared. Only the reference may have it: max(y, e^x) at x = -10000, y = 0.
         """
         several = len(point) > 1 and self.reference.slopes is None and place > 0
         return (
@@ -319,8 +319,8 @@ def shown_number(x: Any) -> str:
     return x if isinstance(x, str) else repr(x)
 
 
-def near(a: Any, b: Any, tolerance: Any) -> bool:
-    """Relative to the larger of the two; but where terms cancel, 1e-15 is as good as 0."""
+def close(a: Any, b: Any, tolerance: Any) -> bool:
+    """Are they equal, relative to the larger one? 1e-15 is as good as 0, since terms may cancel."""
     if a == b or (mp.isnan(a) and mp.isnan(b)):
         return True
     return bool(abs(a - b) <= tolerance * max(1e-5, abs(a), abs(b)))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
-GRACE = 5.0  # seconds: who looks at the clock is done by then
+GRACE = 5.0  # seconds: what looks at the clock has ended by then
 
 
 class TimeLimit:
@@ -27,15 +27,15 @@ class TimeLimit:
 
 
 class TimeIsUp(BaseException):
-    """It is raised inside of the function, and is no Exception: nobody takes it for an error of the rule."""
+    """It is raised inside of the function, and is no Exception, or it would be taken for an error of the rule."""
 
 
 @contextlib.contextmanager
 def deadline(name: str, budget: float) -> Iterator[None]:
-    """Raises TimeoutError, with the place in the code, long after the budget: `GRACE` and as much once more.
+    """Raises TimeoutError, with the place in the code, after two budgets and `GRACE`.
 
     Seconds are those of the processor. Python code is interrupted between two of its steps, mpmath too. A call
-    into C, as a function by ctypes, is not, nor is what runs beside the main thread, or on Windows.
+    into C, as a function by ctypes, is not interrupted; outside of the main thread, and on Windows, nothing is.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield

@@ -35,7 +35,7 @@ def from_jax(
     import jax
 
     if component is not None and n_inputs is None:
-        raise TypeError("component= of what array? n_inputs= says how many numbers it has.")
+        raise TypeError("component= needs an array: n_inputs= says how many numbers it has.")
     n_inputs = _count_of(f) if n_inputs is None else n_inputs
 
     def value_of(*xs: Any) -> Any:
@@ -156,11 +156,11 @@ def _on_any_number(jax: Any, function: Callable[..., Any], n: int) -> Callable[.
 def _interpret(closed: Any, inputs: Any) -> list[Any]:
     """The results of a jaxpr of numbers, computed with operators and `elementary`."""
     jaxpr, constants = getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
-    known: dict[Any, Any] = dict(zip(jaxpr.constvars, map(_number, constants), strict=True))
+    known: dict[Any, Any] = dict(zip(jaxpr.constvars, map(_constant, constants), strict=True))
     known.update(zip(jaxpr.invars, inputs, strict=True))
 
     def read(atom: Any) -> Any:
-        return _number(atom.val) if hasattr(atom, "val") else known[atom]
+        return _constant(atom.val) if hasattr(atom, "val") else known[atom]
 
     for equation in jaxpr.eqns:
         arguments = [read(atom) for atom in equation.invars]
@@ -220,7 +220,7 @@ def _taken(numbers: list[Any], places: Any) -> Any:
     return out if out.shape else out[()]
 
 
-def _number(x: Any) -> Any:
+def _constant(x: Any) -> Any:
     """A constant of a jaxpr as a plain number, or an array of them."""
     x = np.asarray(x)
     return x.astype(object) if x.shape else x.item()

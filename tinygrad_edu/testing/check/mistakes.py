@@ -77,7 +77,7 @@ Suspect = tuple[str, str, Callable[[Row], Any]]  # a name, a sentence, and the s
 
 def formula_mistake(case: Case, point: Point, place: int) -> str:
     """The mistake that explains a wrong slope here and at other points; place 1 is the first slope."""
-    i, rows = place - 1, list(itertools.islice(_rows(case, point), 6))
+    i, rows = place - 1, list(itertools.islice(_point_rows(case, point), 6))
     if i < 0 or len(rows) < 3:
         return ""
     called = names(case.rule, len(point))
@@ -93,7 +93,7 @@ def formula_mistake(case: Case, point: Point, place: int) -> str:
     return ""
 
 
-def _rows(case: Case, point: Point) -> Iterator[Row]:
+def _point_rows(case: Case, point: Point) -> Iterator[Row]:
     """The failing point first, then others of ordinary size."""
     tame = (p for p in case.points if len(p) == len(point) and all(0.05 < abs(x) < 20 for x in p))
     for p in [point, *tame]:

@@ -1,7 +1,7 @@
 """Random programs: a few numbers, then steps that combine earlier results by every operation there is.
 
 A step is an expression in a, b, c, d and four indices into the results so far, counted from the newest and taken
-modulo their number: so every draw is a valid program, and leaving out a step leaves one. Each expression keeps its
+modulo their number: so every draw is a valid program, also without one of its steps. Each expression keeps its
 operations inside their domains (`log(1 + a * a)`) and maps numbers of size 4 at most to such numbers.
 
     program(*numbers)       the last result, for numbers of any kind: floats, Values, Fractions, mpmath numbers ...

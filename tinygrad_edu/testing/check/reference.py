@@ -53,7 +53,7 @@ class Reference:
 
     Without `slopes`, they are taken as differences of f at a few hundred digits. `size` and `slope_size` are the
     sizes of the terms of which f and its slopes are made, where these cancel. `grid` and `strategy` say where to
-    look, if not all over the declared domain; `special`, near which points of it to look closely. `bound` is the
+    look, if not all over the declared domain; `special` points have a closer look around them. `bound` is the
     error allowed, in ulps. `n_arrays` is the number of arrays a reduction takes, and `nan_passes` is false for a
     choice, which drops the nan it does not take.
     """
@@ -192,8 +192,8 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
     """The slopes of f for input i to the left and to the right of a point, of which 20 digits are right.
 
     `of`: the slopes of its slope for that input, which is a central difference. The step shrinks, and the digits
-    grow, until `one_sided` sees a slope: sin(e^x) has short waves. One that is lost beside a much larger term of f
-    is not known.
+    grow, until `one_sided` sees a slope: sin(e^x) has short waves. A slope that is lost beside a much larger term
+    of f is not known.
     """
 
     def along(x: Any) -> Any:
@@ -224,7 +224,7 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
 
 
 def _one_slope(both: Sequence[Any]) -> Any:
-    """The slope of two equal sides, between those of a kink, and inf at a jump. Raises ValueError without one."""
+    """The mean of the slopes on both sides, which at a kink is between them. Raises ValueError without slopes."""
     if None in both:
         raise ValueError("f has no slopes beside this point")
     with mp.workdps(DIGITS):
@@ -232,7 +232,7 @@ def _one_slope(both: Sequence[Any]) -> Any:
 
 
 def _step(point: Sequence[Any]) -> Any:
-    """So small that no kink lies within, be it at 0 or where two inputs are equal, nor a wave of sin(x^2)."""
+    """A step within which lies no kink, at 0 or where two inputs are equal, and no wave of sin(x^2)."""
     sizes = [abs(high(x)) for x in point if x]
     return min([mp.mpf(1), *sizes, *(1 / size for size in sizes)]) * mp.mpf(2) ** -100
 

@@ -60,7 +60,7 @@ def check_rule(
     RuleMismatch with the simplest input that fails, the `kind` of failure and the mistake that it looks like; its
     `.report` has all `failures`, one of each kind, those at numbers of ordinary size first. Raises TypeError for a
     rule that returns no number or a wrong number of shares, ValueError for an empty domain, TimeoutError where a
-    function, the reference or one of the rule, does not return: it is interrupted, unless it is no Python.
+    function in Python, the reference or one of the rule, does not return: it is interrupted.
 
     >>> from tinygrad_edu import tanh
     >>> check_rule(tanh).worst["slopes"][0] < 4
@@ -100,7 +100,7 @@ def rules_of(module: Any) -> list[Rule]:
 
 
 def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
-    """Every property. What follows from a wrong formula is not told once more.
+    """Every property. What follows from a wrong formula is not told again.
 
     A rule with a reference of its `own` may take floats alone.
     """
@@ -144,7 +144,7 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
 
 
 def _is_new(case: Case, error: RuleMismatch) -> bool:
-    """Is it a failure that was not told, of a formula that was not?"""
+    """Is it a new failure? A wrong formula is told once."""
     known = [(failure.kind, failure.what) for failure in case.failures]
     return (error.kind, error.what) not in known and not (error.kind == Kind.FORMULA and case.tells(Kind.FORMULA))
 

@@ -13,7 +13,7 @@ import numpy as np
 from ...engine.calculus import absolute_adjoint, gradients
 from ...engine.graph import topological_order
 from ...engine.value import Value
-from .case import ANY_NUMBER, Case, Kind, RuleMismatch, names, near, shown_number
+from .case import ANY_NUMBER, Case, Kind, RuleMismatch, close, names, shown_number
 from .mistakes import upstream_mistake
 from .points import Point
 from .reference import DIGITS, LIMIT, Reference, high, is_between, ulps
@@ -43,7 +43,7 @@ def is_proportional_to_upstream(case: Case, point: Point) -> None:
         for name, share, slope in zip(called, case.run(upstream, *point)[1:], slopes, strict=True):
             if upstream != -4 and not (math.isfinite(share) and math.isfinite(slope)):
                 continue
-            if not near(share / (upstream or 1), slope * bool(upstream), 1e-14):
+            if not close(share / (upstream or 1), slope * bool(upstream), 1e-14):
                 what = f"for upstream {upstream:g}, the share of {name} is not {upstream:g} * its slope"
                 hint = upstream_mistake(slope, share) if upstream == -4 else ""
                 raise case.mismatch(Kind.UPSTREAM, what, point, upstream * slope, share, hint)
@@ -52,8 +52,8 @@ def is_proportional_to_upstream(case: Case, point: Point) -> None:
 def has_right_numbers(case: Case, point: Point) -> None:
     """Value and slopes are those of the reference: on many digits the formula, and floats to within the bound.
 
-    nan and inf come from nan and inf, or where the exact number is out of range. What was told, except of the
-    formula, is passed over.
+    nan and inf come from nan and inf, or where the exact number is out of range. Failures that were told are
+    passed over, except those of the formula.
     """
     case.inputs += 1
     got, exact = case.run(1.0, *point), case.exact(point)
@@ -134,7 +134,7 @@ def _depends(case: Case, n: int, i: int, j: int) -> bool:
 
 
 def is_moderate(case: Case, point: Point) -> bool:
-    """No kink, and squares and second differences of what is there stay in range."""
+    """No kink, and the squares and second differences of its numbers stay in range."""
     try:
         out = case.run(1.0, *point)[0]
     except RuleMismatch:
@@ -228,13 +228,13 @@ def keeps_digits(case: Case, point: Point) -> None:
     """Of 50 digits in, at least 25 come out: a float on the way would leave 16."""
     if not case.exact(point):
         return
-    with mp.workdps(DIGITS):  # whole numbers stay whole, others get digits that a float has not
+    with mp.workdps(DIGITS):  # whole numbers stay whole, others get digits that no float has
         inputs: Any = tuple(high(x) if x % 1 == 0 else x * (1 + mp.mpf(2) ** -60) for x in point)
     with mp.workdps(50):
         got = case.run(mp.mpf(1), *inputs)
     for place, (what, a, b) in enumerate(zip(case.results(point), got, case.exact(inputs), strict=False)):
         with mp.workdps(DIGITS):
-            agrees = near(high(a), b, 1e-25) or abs(b) >= LIMIT or abs(a - b) <= 1e-25 * case.size(inputs, place)
+            agrees = close(high(a), b, 1e-25) or abs(b) >= LIMIT or abs(a - b) <= 1e-25 * case.size(inputs, place)
         if not agrees and not case.kink(inputs, place):
             hint = "Constants such as math.pi and 0.1 are floats: see elementary.constants, and write x / 10."
             raise case.mismatch(Kind.NUMBERS, f"{what} loses digits on mpmath numbers", inputs, b, a, hint)
@@ -268,7 +268,7 @@ def is_the_same_on_arrays(case: Case, point: Point) -> None:
         shapes = f"{np.shape(out)} and {[np.shape(share) for share in shares]}"
         raise case.mismatch(Kind.NUMBERS, what, point, f"(2,) and {[np.shape(x) for x in inputs]}", shapes, hint)
     for place, (what, a, b) in enumerate(zip(case.results(point), got, case.run(2.0, *point), strict=True)):
-        if not near(a, b, 1e-10) and case.error(point, place, a, b) > case.bound:  # NumPy's exp is another one
+        if not close(a, b, 1e-10) and case.error(point, place, a, b) > case.bound:  # NumPy's exp is another one
             raise case.mismatch(Kind.NUMBERS, f"{what} on an array is not that on floats", point, b, float(a))
 
 
@@ -277,7 +277,7 @@ def is_exact_on_fractions(case: Case, inputs: tuple[Fraction, ...]) -> None:
     _, *shares = case.run(Fraction(1), *inputs)
     for place, (a, b) in enumerate(zip(shares, case.exact_slopes(inputs), strict=False), start=1):
         with mp.workdps(DIGITS):  # beside a jump b has fewer digits
-            right = isinstance(a, Rational) and (near(high(a), b, 1e-25) or case.kink(inputs, place))
+            right = isinstance(a, Rational) and (close(high(a), b, 1e-25) or case.kink(inputs, place))
         if not right:
             what = f"{case.results(inputs)[place]} is not exact on Fractions"
             hint = "Write whole numbers without a point, 2 and not 2.0: a float is not exact."

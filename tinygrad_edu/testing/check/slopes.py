@@ -155,7 +155,7 @@ class FloatsOnly(Exception):
 
 
 def many_digits(call: Sampled) -> Callable[[int, float], Verdict | None]:
-    """What judges the gradient for input i, whose terms add up to `size` without their signs, at hundreds of bits.
+    """A function that judges the gradient for input i by hundreds of bits; `size` is the sum of |its terms|.
 
     The verdict is None if f takes floats only.
     """
@@ -229,8 +229,8 @@ def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any = 0)
     """The slope of f on the side of x where x + h lies: a number, inf if it has no bound, None if there is none.
 
     f(x) is `here`; f returns None where it is not defined. A step is a quarter of the one before. Where the slope
-    still changes after four, its changes go on by one factor, which says where they lead: a quarter for a smooth
-    function, more than 1 at a jump and beside sqrt(x) at 0. Slopes are equal if no further apart than `lost`,
+    still changes after four, each change is the one before times a factor, which gives the limit: 1/4 for a
+    smooth f, more than 1 at a jump and beside sqrt(x) at 0. Slopes are equal if no further apart than `lost`,
     which is what rounding can do.
     """
     slopes = list[Any]()

@@ -39,7 +39,7 @@ WIDTH, SHOWN = 100, 2  # columns of a screen, mistakes that are shown with their
 class Diagnosis(Report):
     """What `diagnose` found. `print` shows it on one screen.
 
-    `operations` says of each operation that is there or asked for whether it is right, and so of "backward".
+    `operations` says whether each operation that is there or asked for is right, and whether "backward" is.
     `missing` is what is asked for and not there, `notes` the cells of a notebook that fail, and what always fails.
     """
 

@@ -98,7 +98,7 @@ class Examination:
         self.trials: list[Trial] = []
         self.failed: list[tuple[str, Program, Answer]] = []
         self.fails: dict[str, str] = {}  # the error of an operation that the engine has, and that never works
-        self.everywhere = False  # is there a mistake that no operation is free of?
+        self.everywhere = False  # is there a mistake that all operations have?
         self.seeded, self.start, self.borrowed = False, 0.0, ""  # is the root's gradient set by hand?
 
     def run(self) -> None:
@@ -112,7 +112,7 @@ class Examination:
             self._random_programs()
             self._limits()
         except GivenUp as end:
-            if not asked or self.engine.deaths > process.DEATHS:  # or is only its time over?
+            if not asked or self.engine.deaths > process.DEATHS:  # or is only its time up?
                 self._report("unusable", f"it {end}")
         if self.borrowed:
             self._report("borrowed", f"it calls {self.borrowed}; an engine to be graded computes by itself")
@@ -163,8 +163,8 @@ class Examination:
         questions = [(program, text) for text in self.measured for program in self._questions(text)]
         questions += [(program, "") for program in self._shared()]
         questions.sort(key=lambda question: bool(question[1]) and len(question[0].steps) > 2)  # shown if need be
-        given = self._answers(program for program, _ in questions)
-        for (program, text), answer in zip(questions, given, strict=True):
+        replies = self._answers(program for program, _ in questions)
+        for (program, text), answer in zip(questions, replies, strict=True):
             self._add(program, answer, text)
         if self.trials:
             self.start = sum(self._ask(self.trials[0].program, roots=()).grads[:1])

@@ -108,7 +108,7 @@ class Explanation:
 
 
 def _measured(trials: Iterable[Trial], start: float) -> dict[str, list[Row]]:
-    """What is known of the slopes of each operation: the gradients where it stands alone. nan for a number's."""
+    """What is known of the slopes of each operation: the gradients where it stands alone; nan for numbers."""
     rows: dict[str, list[Row]] = {}
     for trial in trials:
         node, n = trial.nodes[-1], len(trial.program.inputs)

@@ -25,7 +25,7 @@ def written(grades: Grades, format: str, points: Rubric | None = None) -> str:
     return write(grades, points)
 
 
-def items_of(grade: Submission, points: Rubric | None) -> list[dict[str, Any]]:
+def tests_of(grade: Submission, points: Rubric | None) -> list[dict[str, Any]]:
     """The items that are asked for, as Gradescope takes them."""
     most = read_points(points or dict.fromkeys(grade.report.items, 1))
     return [
@@ -37,7 +37,7 @@ def items_of(grade: Submission, points: Rubric | None) -> list[dict[str, Any]]:
 
 def totals(grade: Submission, points: Rubric | None) -> dict[str, float]:
     """The score, and the most that there is."""
-    return {key: sum(item[key] for item in items_of(grade, points)) for key in ("score", "max_score")}
+    return {key: sum(item[key] for item in tests_of(grade, points)) for key in ("score", "max_score")}
 
 
 def _reason(grade: Submission, item: str) -> str:
@@ -65,7 +65,7 @@ def _gradescope(grades: Grades, points: Rubric | None) -> str:
     """The results.json that Gradescope reads."""
     results = [
         {"score": totals(grade, points)["score"], "output": grade.error or str(grade.report)}
-        | {"tests": items_of(grade, points)}
+        | {"tests": tests_of(grade, points)}
         for grade in grades
     ]
     return json.dumps(results[0] if len(results) == 1 else results, indent=2)
@@ -77,7 +77,7 @@ def _csv(grades: Grades, points: Rubric | None) -> str:
         | totals(grade, points)
         | {"mistakes": "; ".join(mistake.name for mistake in grade.report.mistakes)}
         | {"missing": listed(grade.report.missing, 99), "error": grade.error}
-        | {item["name"]: item["score"] for item in items_of(grade, points)}
+        | {item["name"]: item["score"] for item in tests_of(grade, points)}
         for grade in grades
     ]
     file = io.StringIO()
@@ -90,7 +90,7 @@ def _csv(grades: Grades, points: Rubric | None) -> str:
 def _junit(grades: Grades, points: Rubric | None) -> str:
     suites = ElementTree.Element("testsuites")
     for grade in grades:
-        name, kind, items = _legal(grade.name), "error" if grade.error else "failure", items_of(grade, points)
+        name, kind, items = _legal(grade.name), "error" if grade.error else "failure", tests_of(grade, points)
         bad = [item for item in items if grade.error or item["score"] < item["max_score"]]
         counts = {"tests": str(len(items)), "failures": "0", "errors": "0"} | {f"{kind}s": str(len(bad))}
         suite = ElementTree.SubElement(suites, "testsuite", counts, name=name)

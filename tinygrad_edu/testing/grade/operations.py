@@ -130,7 +130,7 @@ def operands_of(text: str, letters: list[Any]) -> list[Any]:
 @functools.cache
 def computed(base: str, x: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
     """The result of an operation between nodes, and its slopes."""
-    if base == "a ** 2":  # the exponent may be negative or broken, where only a number will do
+    if base == "a ** 2":  # the exponent may be negative or no whole number, where only a number will do
         (slope,), power = slopes_of(alone(f"a ** {x[1]!r}", x[:1])), alone(f"a ** {x[1]!r}", x[:1])
         second = slopes_of(alone("a ** b", x))[1] if x[0] > 0 else 0.0
         return float(solved(power)[-1].data), (slope, second)

@@ -30,7 +30,7 @@ DATA = ("data", "value", "val", "v", "x")
 GRADIENT = ("grad", "_grad", "gradient", "derivative", "deriv", "adjoint", "g", "dx")
 BACKWARD = ("backward", "backprop", "back_prop", "backpropagate", "back_propagate", "backward_pass", "back")
 DEATHS = 2  # processes that may end before an answer; then the engine is given up
-PROCESSES, CROWD = 100, 250  # that an engine may have, and the exit code of the guard of one that has more
+PROCESSES, CROWD = 100, 250  # that an engine may have; the exit code of its guard if there are more
 PACKAGE, OWN = str(Path(__file__).parents[2]), (__file__, random_program.__file__)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux
 
@@ -203,10 +203,10 @@ def _told(error: BaseException) -> str:
 
 def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None:
     """Answer programs until the connection is closed. What goes back is JSON: no object of the engine."""
-    import resource  # which Windows has not
+    import resource  # Windows does not have it
 
     warnings.simplefilter("ignore")
-    sys.setprofile(None)  # of a profiler that runs in the parent
+    sys.setprofile(None)  # the parent may run in a profiler
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(null, descriptor)
@@ -273,14 +273,14 @@ def _kill(processes: Sequence[int]) -> None:
 
 def _descendants() -> list[int]:
     """The processes below this one, as far as the system tells; of very many the first."""
-    found = [os.getpid()]
-    for process in found:
+    processes = [os.getpid()]
+    for process in processes:
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{process}/task").iterdir():
-                found += map(int, (thread / "children").read_text().split())
-        if len(found) > 10 * PROCESSES:
+                processes += map(int, (thread / "children").read_text().split())
+        if len(processes) > 10 * PROCESSES:
             break
-    return found[1:]
+    return processes[1:]
 
 
 def _control(option: int, value: int) -> None:

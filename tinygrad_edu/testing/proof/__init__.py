@@ -1,1 +1,1 @@
-"""Proofs by ball arithmetic and exact formulas: prove_rule and what it is made of. Needs the extra `prove`."""
+"""Proofs by ball arithmetic and exact formulas: prove_rule and its parts. Needs the extra `prove`."""

@@ -27,9 +27,9 @@ from .rounded import MAX, NORMAL, TINY, Rounded
 LARGEST = math.nextafter(math.inf, 0)
 OVERFLOW = "where the value is beyond the floats, so that inf is right, the slope is not looked at"
 BOXES = 1000  # they are halved until all are within the goal, or there are so many
-GOAL = 4.0  # ulps: nearer than this is not looked for
+GOAL = 4.0  # ulps: no better bound is looked for
 LOST = 2.0**52  # ulps: from here on no digit is right
-EXPLAINED = 2.0**20  # ulps of a rounded input: beyond, rounding it does not explain that no digit is right
+EXPLAINED = 2.0**20  # ulps of a rounded input: beyond, that does not explain that no digit is right
 LONG = 120  # terms: a range of so many terms is too wide to be of use
 FEW = 4  # floats: a box of so few is decided by running them
 PRECISE = (BITS, 3400)  # bits of an exact number, and more where terms cancel
@@ -80,9 +80,9 @@ def bound(piece: Piece, low: float, high: float, rests_on: set[str]) -> FloatBox
     except FAILURES:
         apart = math.inf
     box = FloatBox(low, high, piece, apart=apart)
-    found = _run(box, rests_on) if between(low, high) < FEW else _proven(box, rests_on)
+    bounds = _run(box, rests_on) if between(low, high) < FEW else _proven(box, rests_on)
     return replace(
-        found, slope=found.slope + ((apart * 2.0**53 + 0.5 * (apart > 0)) if apart <= TOLERANCE else math.inf)
+        bounds, slope=bounds.slope + ((apart * 2.0**53 + 0.5 * (apart > 0)) if apart <= TOLERANCE else math.inf)
     )
 
 
@@ -113,7 +113,7 @@ def _proven(box: FloatBox, rests_on: set[str]) -> FloatBox:
 def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[float, bool]:
     """The error of the value (order 0) or the slope (1) in ulps, inf where no digit is certain.
 
-    Is it in those of a rounded input? It is if there are more of the other ones.
+    The second item: is it in ulps of a rounded input? It is if these are fewer.
     """
     own, error = _ulp(y.of.mig), y.relative * min(y.of.mag, MAX) + y.absolute
     relative = min((y.relative * 2**53).upper(), (y.relative * min(y.of.mag, MAX) / own).upper())
@@ -127,8 +127,8 @@ def _in_ulps(y: Rounded, values: Values, piece: Piece, order: int) -> tuple[floa
         moved = values.inputs[0] * values.of(known[0]) if known else ALL
         if moved.mig > y.of.mig:
             of_input = float(((y.ulps * _ulp(y.of.mag) + error) / _ulp(moved.mig)).upper())
-    found = min(plain, of_input)
-    return (found if found < (LOST if plain < LOST else EXPLAINED) else math.inf), of_input < plain
+    ulps = min(plain, of_input)
+    return (ulps if ulps < (LOST if plain < LOST else EXPLAINED) else math.inf), of_input < plain
 
 
 def _ulp(size: Any) -> Any:
@@ -186,15 +186,15 @@ def _exact(piece: Piece, x: float, order: int) -> Range:
     for bits in PRECISE:
         with ctx.workprec(bits):
             at = exactly(x)
-            found = out = at.lift(piece.rule.forward(at))
+            result = out = at.lift(piece.rule.forward(at))
             if order:
-                found = at.lift(piece.rule.counted(piece.rule.backward(at.lift(1), out, at), 1)[0])
-            is_precise = found.hi - found.lo <= found.mig * arb(2) ** (50 - BITS)
-            if is_precise or found.mag < TINY or found.mig >= MAX:
+                result = at.lift(piece.rule.counted(piece.rule.backward(at.lift(1), out, at), 1)[0])
+            is_precise = result.hi - result.lo <= result.mig * arb(2) ** (50 - BITS)
+            if is_precise or result.mag < TINY or result.mig >= MAX:
                 break
     else:
         raise Undecided("the exact number is not known")
-    return hull(found)
+    return hull(result)
 
 
 def refute_rounding(box: FloatBox, ulps: float) -> None:
@@ -258,9 +258,9 @@ def cover(
 
 
 def _stuck(box: FloatBox) -> FloatBox | None:
-    """The box, if halving is of no use: its ends are half as far off, or few floats have no bound either.
+    """The box, if halving is of no use: both ends have half its error, or even boxes of few floats have no bound.
 
-    It has the reason, then: a float at which no digit is right, if there is one.
+    A box without a bound has as its reason a float at which no digit is right, if there is one.
     """
     if box.worst < math.inf:
         i = box.bounds.index(box.worst)

@@ -26,7 +26,7 @@ from .ranges import ALL, CHOICES, OwnArithmetic, Range, exactly
 ATOMS = 40  # of one cell
 POLYNOMIALS = fmpq_mpoly_ctx.get(tuple(f"a{k}" for k in range(ATOMS)), "lex")
 NAMES, ONE = POLYNOMIALS.gens(), POLYNOMIALS.constant(1)
-ORDER = 8  # so often a quotient that is 0/0 is derived
+ORDER = 8  # so often a quotient that is 0/0 is differentiated
 LONG = 100_000  # products of terms, digits of a power
 ROOTS = 16  # a root of higher order has no relation
 POLES = "formula: poles are left out, where a divisor is 0 that is not linear in the inputs"
@@ -326,7 +326,7 @@ class Exact(OwnArithmetic):
     def limit(self, edge: Sequence[Exact], i: int) -> Exact:
         """Its limit where input i moves to an edge of the cell, if it is 0/0 there, as sin(x) / x: by l'Hôpital.
 
-        Numerator and denominator are derived until the denominator is not 0. Raises Undecided, or what the
+        Numerator and denominator are differentiated until the denominator is not 0. Raises Undecided, or what the
         formula raises, if there is no finite limit, or none is found.
         """
         if "floor" in self.inside:

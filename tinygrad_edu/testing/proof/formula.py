@@ -179,19 +179,19 @@ def _compare(piece: Piece, neighbours: list[Piece]) -> None:
     together = [group for group in ties if not cell.is_point(group[0])]
     try:
         if cell.is_open:
-            found = [_on_open(piece, i) for i in inputs]
+            verdicts = [_on_open(piece, i) for i in inputs]
         else:
-            found = [_at_edge(piece, neighbours, group) for group in (*together, *([i] for i in inputs))]
+            verdicts = [_at_edge(piece, neighbours, group) for group in (*together, *([i] for i in inputs))]
     except FAILURES as reason:
         piece.note = str(reason) or "a branch"
         return
-    kinds, bounds, notes = zip(*found, strict=True)
+    kinds, bounds, notes = zip(*verdicts, strict=True)
     piece.status, piece.bound = max(kinds, key=[*MEANING].index), max(bounds)
     piece.note = "; ".join(dict.fromkeys(filter(None, notes)))
 
 
 def _on_open(piece: Piece, i: int) -> tuple[str, float, str]:
-    """Do all terms of slope - derivative cancel, or all with x in their ratio? Of one input, boxes go on."""
+    """Status, bound and note: do all terms of slope - derivative cancel, or is it relatively small?"""
     derivative = piece.forward.derivative(i)
     difference = piece.slopes[i] - derivative
     if difference.is_zero():
@@ -356,7 +356,7 @@ def is_outside(piece: Piece) -> bool:
 
 
 def _some_number(low: float, high: float, part: float) -> float:
-    """A number of an interval that is not whole, if it can be had: so that pow refuses a negative base."""
+    """A number of an interval, not a whole one if possible, so that pow refuses a negative base."""
     if low == high:
         return low
     if math.isinf(low):

@@ -1,4 +1,4 @@
-"""prove_rule: a rule's slope is the derivative of its forward, and floats come so near, over a whole domain."""
+"""prove_rule: is a rule's slope the derivative of its forward on a whole domain, and how near are floats?"""
 
 import itertools
 import json
@@ -67,7 +67,7 @@ def prove_rule(
     rest is undecided. A certificate is true if nothing is undecided: `assert prove_rule(rule)`. Otherwise see
     `.undecided`; with strict=True that raises AssertionError. Raises Refuted, an AssertionError, for a wrong
     rule, with a float that shows it: the rule was run there. Raises ImportError without python-flint, TypeError
-    for what is no rule, TimeoutError for one that does not return, which is interrupted, unless it is no Python.
+    for what is no rule, TimeoutError for one in Python that does not return: it is interrupted.
 
     >>> from tinygrad_edu.testing import prove_rule
     >>> prove_rule("relu")  # doctest: +ELLIPSIS
@@ -87,9 +87,9 @@ def prove_rule(
     ctx.prec = BITS  # flint keeps it for the whole process
     clock, notes, rests_on, library = Clock(budget), set[str](), set[str](), getattr(rule, "library", "")
     with deadline(rule.name, budget):
-        found = pieces_of(rule, list(_start(rule, domain, notes, clock)))
-        outside = [piece for piece in found if is_outside(piece)]
-        pieces = [piece for piece in found if piece not in outside]
+        all_pieces = pieces_of(rule, list(_start(rule, domain, notes, clock)))
+        outside = [piece for piece in all_pieces if is_outside(piece)]
+        pieces = [piece for piece in all_pieces if piece not in outside]
         boxes = cover(rule, pieces, ulps, rests_on, clock) if rule.n_inputs == 1 else []
     left_out = [
         *("second derivatives", *sorted(notes)),

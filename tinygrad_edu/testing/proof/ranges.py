@@ -124,7 +124,7 @@ class Unknown(OwnArithmetic):
         return self
 
     def __getattr__(self, name: str) -> Any:
-        """What a number has, and this has not. Raises Undecided."""
+        """Raises Undecided, for whatever a number would have."""
         raise AttributeError(name) if name.startswith("_") else Undecided(self.reason)
 
     def __bool__(self) -> bool:
@@ -135,7 +135,7 @@ class Unknown(OwnArithmetic):
 class Range(OwnArithmetic):
     """All real numbers from lo to hi, two arbs without a radius, -inf and inf allowed.
 
-    None is nearer to 0 than `gap`: so much is known of a cosine.
+    None is nearer to 0 than `gap`, which is known of a cosine.
     """
 
     lo: Any
@@ -159,13 +159,13 @@ class Range(OwnArithmetic):
         if e.denominator != 1:
             power = arb(fmpq(e.numerator, e.denominator))
             return hull(end if end in (0, INF) else end**power for end in (max(self.lo, arb(0)), self.hi))
-        found = hull(end ** int(e) for end in self)
-        return Range(hull([self.mig ** int(e)]).lo, found.hi) if e and e % 2 == 0 and 0 in self else found
+        image = hull(end ** int(e) for end in self)
+        return Range(hull([self.mig ** int(e)]).lo, image.hi) if e and e % 2 == 0 and 0 in self else image
 
     def function(self, name: str) -> "Range":
         row = self.row(name)
-        found: Range = (row.range or row.formula)(self)
-        return found
+        image: Range = (row.range or row.formula)(self)
+        return image
 
     def signs(self, other: Any) -> set[int]:
         apart = self - other
@@ -216,10 +216,10 @@ def _add(a: Range, b: Range) -> Range:
 def _multiply(a: Range, b: Range) -> Range:
     if a is b and a is not ALL:  # a square; ALL stands for many numbers
         return a.power(Fraction(2))
-    found = hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
+    product = hull(arb(0) if x == 0 or y == 0 else x * y for x in a for y in b)
     if a.gap is not ZERO or b.gap is not ZERO:
-        found.gap = hull([a.mig * b.mig]).lo
-    return found
+        product.gap = hull([a.mig * b.mig]).lo
+    return product
 
 
 def _divide(a: Range, b: Range) -> Range:
@@ -249,7 +249,7 @@ Range.operations = CHOICES | {
 
 
 def monotone(f: Callable[[Any], Any], low: Any = None, high: Any = None, far: Any = INF) -> Any:
-    """The range of a monotone function. Beyond -far and far its limits will do: low and high, or as f has them."""
+    """The range of a monotone function. Beyond -far and far it has its limits: low and high, or those of f."""
 
     def of(x: Range) -> Range:
         first = arb(low) if low is not None and x.lo <= -far else f(min(x.lo, far))
@@ -264,7 +264,7 @@ def wave(f: Callable[[Any], Any]) -> Any:
     def of(x: Range) -> Range:
         if x.mag == INF or x.hi - x.lo > 7 or x.mag > arb(10) ** 20:
             return Range(arb(-1), arb(1))
-        found = hull([f(x.lo.union(x.hi))])
-        return Range(max(arb(-1), found.lo), min(arb(1), found.hi))
+        image = hull([f(x.lo.union(x.hi))])
+        return Range(max(arb(-1), image.lo), min(arb(1), image.hi))
 
     return of

@@ -1,7 +1,7 @@
 """Rounded: a range of exact numbers, and how far the float that a program computes may be from each of them.
 
-Half an ulp is added by every operation, and by every library function its stated bound. For the exact x and
-the computed y, |y - x| <= ulps * ulp(x) + relative * |x| + absolute. The relative part is kept as such in
+Every operation adds half an ulp, and every library function its stated bound. For the exact x and the
+computed y, |y - x| <= ulps * ulp(x) + relative * |x| + absolute. The relative part is kept as such in
 products and quotients, so that one wide box can do for a whole tail; the absolute part is what underflow and
 cancellation leave.
 An infinite float stands for any number from 2^1024 on.
@@ -84,7 +84,7 @@ class Rounded(OwnArithmetic):
     def _result(
         self, of: Range, ulps: float, relative: Any = ZERO, absolute: Any = ZERO, underflows: bool = True
     ) -> "Rounded":
-        """What an operation within so many ulps gives, whose operands' errors moved it so far.
+        """The result of an operation within so many ulps, which the operands' errors have moved so far.
 
         Sums do not underflow: a subnormal sum is exact.
         """

@@ -83,7 +83,7 @@ def check(engine: str | Path | Mapping[str, Any], hint: bool = False) -> int:
             for part in parts:
                 part(scope)
         except Exception as error:
-            print(f"step {number} not yet: {title}\n{_told(error)}")
+            print(f"step {number} not yet: {title}\n{_sentence(error)}")
             if hint:
                 print(f"hint: {HINTS[number - 1]}")
             return len(TITLES) - number + 1
@@ -92,7 +92,7 @@ def check(engine: str | Path | Mapping[str, Any], hint: bool = False) -> int:
     return 0
 
 
-def _told(error: Exception) -> str:
+def _sentence(error: Exception) -> str:
     words = {NotYet: "{}", KeyError: "there is no {} yet", NotImplementedError: "the gap is still open: {}"}
     return words.get(type(error), f"it fails: {type(error).__name__}: {{}}").format(error)
 
