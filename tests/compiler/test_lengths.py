@@ -145,6 +145,19 @@ def test_one_program_is_for_every_length(function: Any, verify: bool, monkeypatc
     assert "for t in range(T" in source or "for t in range(N" in source
 
 
+@pytest.mark.parametrize("function", [SHORT[2], both_directions])
+@pytest.mark.parametrize("lengths", [(33, 41, 103), (104, 20, 36)])
+@pytest.mark.filterwarnings("ignore:The function does not use")
+def test_both_directions_at_odd_and_at_long_lengths(lengths: Any, function: Any) -> None:
+    parameters, batch = flat(FUNCTIONS[function][0]), FUNCTIONS[function][1]
+    step, sources = tg.compile(function, parameters), set()
+    for n, length in enumerate(lengths):
+        check(step, function, parameters, *batch(length, length))
+        sources.add(step.source)
+        assert n or (step._latest.lowered is None) == (length > 100)  # a long one is made of two short ones
+    assert len(sources) == 1
+
+
 def test_a_new_length_costs_a_trace_and_a_comparison() -> None:
     calls = []
 

@@ -68,18 +68,23 @@ class Addend:
 Contribution = tuple[Access, Addend]  # what is read, and its share over the axes of the access
 
 
-def gradient(program: Routine, loss: Access | None, by: str = "parameter", each: bool = False) -> Routine:
+def gradient(
+    program: Routine, loss: Access | None, by: str = "parameter", each: bool = False, again: bool = False
+) -> Routine:
     """The program, and after it the gradient of the mean of `loss` by all leaves of one kind; 0 for no loss.
 
-    With `each` it is that of every example: then the gradient of a parameter has the axis B.
+    With `each` it is that of every example: then the gradient of a parameter has the axis B. `again`: it will be
+    differentiated again, and reads the slopes of tanh and sigmoid several times, so they are stored.
     """
-    return _Reverse(program, loss, by, each).program
+    return _Reverse(program, loss, by, each, again).program
 
 
 class _Reverse:
-    def __init__(self, program: Routine, loss: Access | None, by: str, each: bool):
+    def __init__(self, program: Routine, loss: Access | None, by: str, each: bool, again: bool):
         self.book, self.adjoints = program.book, dict[Array, Array]()
-        self._each = each
+        self._each, self._again = each, again
+        slopes = [stmt for stmt, _ in program.statements() if getattr(stmt.value, "op", "") in SLOPES.values()]
+        self._known = {stmt.value: self.book.get(stmt.out) for stmt in slopes}  # of an earlier gradient
         self.back: list[Stmt | Loop] = []
         self._extra: dict[Stmt, Stmt] = {}  # statement -> one that is to follow it: a softmax
         self._names = {stmt.out.array.name for stmt, _ in program.statements()}
@@ -209,10 +214,12 @@ class _Reverse:
     def _slope(self, name: str, stmt: Stmt, out: Symbol) -> Symbol:
         """The slope of tanh or sigmoid; in a loop, that of all stages at once, before the loop."""
         slope: Symbol = self.book.make(name, out, *stmt.operands)
-        if self._t is None:
+        if slope in self._known:
+            return self._known[slope]
+        if self._t is None and not self._again:
             return slope
         access = self._like(self._free("slope_"), stmt.out)
-        self._before.append(Stmt(access, slope))
+        (self.back if self._t is None else self._before).append(Stmt(access, slope))
         return self.book.get(access)
 
     def _free(self, stem: str) -> str:
@@ -381,8 +388,8 @@ class _Reverse:
             return [0.0] * len(args)
         if op in SLOPES.values():  # (out, input): the slope is a function of the input
             if op == "tanh_slope":  # 1 - out**2
-                return 0.0, upstream * (-2.0 * args[0] * x)
-            return 0.0, upstream * (x * (1.0 - 2.0 * args[0]))
+                return 0.0, upstream * (-2.0 * args[0] * out)
+            return 0.0, upstream * (out * (1.0 - 2.0 * args[0]))
         if op == "pow" and not isinstance(args[1], Symbol):
             return *RULES["pow_n"].bind(exponent=args[1]).shares(upstream, out, args[0]), 0.0
         if op == "call":

@@ -5,7 +5,7 @@ is compared with the eager engine before its numbers are used.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, product
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ from .pipeline import defined
 from .verify import judged, points, rounding
 
 TRIED = 8  # points at which a program is compared with the engine
-LARGEST = 2**16  # numbers in one array of products with the Hessian, for the cache; more are taken in parts
+LARGEST = 40_000  # numbers in one array of products with the Hessian, for the cache; more are taken in parts
+np.empty(31 << 17)  # freed at once: from then on glibc keeps arrays for the next call, which is twice as fast
 TITLES = {
     "per_example_grads": "The gradient of every example: an array (B, n).",
     "jacobian": "The gradient of the outputs, weighted by `seed`, of every example: an array (B, n).",
@@ -40,10 +41,10 @@ TITLES = {
 
 
 class Derivative:
-    """A program that computes one kind of derivatives, and its source."""
+    """A program that computes one kind of derivatives, and its source. `width`: of its largest array."""
 
-    def __init__(self, kind: str, source: str, run: Callable[..., Any]):
-        self.kind, self.source, self.run = kind, source, run
+    def __init__(self, kind: str, source: str, run: Callable[..., Any], width: int = 1):
+        self.kind, self.source, self.run, self.width = kind, source, run, width
         self.verified = False
 
     def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
@@ -56,10 +57,13 @@ class Derivative:
             return run(theta, *inputs, vector)
         if self.kind == "hessian":
             vectors = np.eye(len(theta), dtype=theta.dtype) if vector is None else vector[None]
-            some = max(1, LARGEST // (size * len(theta)))
-            return np.concatenate(
-                [run(theta, *inputs, vectors[i : i + some]) for i in range(0, len(vectors), some)]
-            )
+            n = min(size, max(1, LARGEST // self.width))  # examples in a run, and then vectors
+            k = max(1, LARGEST // (self.width * n))
+            total = np.zeros(vectors.shape, theta.dtype)
+            for i, j in product(range(0, size, n), range(0, len(vectors), k)):
+                part = run(theta, *(x[i : i + n] for x in inputs), vectors[j : j + k])
+                total[j : j + k] += part * (min(n, size - i) / size)
+            return total
         return run(theta, *inputs)
 
 
@@ -68,8 +72,9 @@ def derivative_of(build: Build, lowered: Any, kind: str) -> Derivative:
 
     Raises CompileError for a rule that has no second derivative.
     """
-    source = _DerivativeWriter(build, lowered, kind).source
-    return Derivative(kind, source, defined(source)[kind])
+    module = _DerivativeWriter(build, lowered, kind)
+    width = max((stmt.out.array.size for stmt, _ in module.program.statements()), default=1)
+    return Derivative(kind, module.source, defined(module.source)[kind], width)
 
 
 class _DerivativeWriter:
@@ -99,7 +104,7 @@ class _DerivativeWriter:
                 program = gradient(_learning(program, "input"), loss, "input", each=True)
             case _:
                 try:
-                    first = gradient(program, loss, each=kind == "hessian")
+                    first = gradient(program, loss, each=kind == "hessian", again=True)
                     program = gradient(*self._along(first, leaves, kind == "hessian"), each=kind == "hessian")
                 except NotImplementedError as error:
                     raise CompileError(str(error)) from None

@@ -41,7 +41,10 @@ from .pipeline import defined
 from .report import Groups
 
 OTHERS = range(10, 30, 2)  # lengths to compare; in shorter loops, stages that differ at both ends may leave none
+ODD = 3  # so much longer are those for an odd length, where two loops may meet in the middle
 MANY = 1_000  # arrays of programs, after which no other lengths are tried: some programs grow with them
+LONG = 100  # stages: the program for so many takes longer to make than those for two other lengths,
+STAGE = 8  # if a stage has so many nodes
 PEELED = 3  # so many stages may stand outside of a loop
 NAMES = ("T", "N", "L", "S", "length", "length_2")  # what lengths may be called
 Axes = tuple[tuple[int, int], ...]  # (argument, axis) of those that have one length
@@ -58,7 +61,7 @@ class AnyLength:
 
     def __init__(self, axes: Sequence[Axes], own: Sequence[int], ends: Sequence[tuple[Trace, Build]], write: Any):
         first = ends[0][1]
-        if any(_assumptions(build) != _assumptions(first) for _, build in ends):
+        if any(build.exact or _assumptions(build) != _assumptions(first) for _, build in ends):
             raise Different
         self.axes: Sequence[Axes] = axes
         self._first = first
@@ -198,31 +201,36 @@ def _range_of(pick: Pick) -> tuple[int, tuple[int, int, int], int]:
 
 
 def any_length(
-    traced: Trace, build: Build, arrays: Sequence[NDArray[Any]], again: Again, write: Any
+    traced: Trace, request: Request, build: Build | None, arrays: Sequence[NDArray[Any]], again: Again, write: Any
 ) -> Iterator[AnyLength]:
     """The programs with the lengths of the inputs as variables that may take the place of the program of a trace.
 
+    build: that program; None for inputs so long that the program for any length comes first, if there is one.
     again(request, arrays) traces the function, and makes the program, for other shapes. write(plan, number of
     inputs, title, lengths) gives source and namespace in another language than NumPy's; or None.
     """
-    loops = [array.operation.length for array in build.lowered.arrays if isinstance(array.operation, Scan)]
-    if _paths(traced) or build.exact:
+    if _paths(traced) or (build and build.exact):
         return
+    taken: set[Any] = {*chain(*request.shapes)}
+    loops = [n for n in taken if LONG <= n <= len(traced.nodes) / STAGE]
+    if build:
+        every = build.lowered.arrays
+        loops = [array.operation.length for array in every if isinstance(array.operation, Scan)]
+        taken = {*loops, *chain(*(array.shape for array in every))}
 
     def at(axes: Sequence[Axes], lengths: Sequence[int]) -> tuple[Trace, Build]:
         inputs = resized(arrays, axes, lengths)
-        return again(replace(build.contract.request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
+        return again(replace(request, shapes=tuple(array.shape[1:] for array in inputs)), inputs)
 
     n_arrays = 0
-    taken = {*loops, *chain(*(array.shape for array in build.lowered.arrays))}
-    free = [n for n in OTHERS if not taken & {n, n + 1}]
-    for axes in _axes(build.contract.request.shapes, loops):
+    free = [n for n in OTHERS if not taken & {n, n + ODD}]
+    for axes in _axes(request.shapes, loops):
         if n_arrays > MANY:
             return
-        own = [build.contract.request.shapes[argument][axis] for (argument, axis), *_ in axes]
-        # Both directions meet at a stage in the middle: lengths are odd where the function's are.
+        own = [request.shapes[argument][axis] for (argument, axis), *_ in axes]
+        # Both directions meet at a stage in the middle: lengths are odd where the function's are, and longer.
         start, others = (
-            [n + size % 2 for n, size in zip(some, own, strict=False)] for some in (free[len(own) :], free)
+            [n + ODD * (size % 2) for n, size in zip(some, own, strict=False)] for some in (free[len(own) :], free)
         )
         with contextlib.suppress(Exception):  # the function may not take such inputs
             ends = [at(axes, start)]

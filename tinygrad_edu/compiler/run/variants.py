@@ -175,16 +175,20 @@ class Variants:
             traced = self.trace(closure, request, arrays)
             return traced, self._make(traced, closure, facts, request, arrays)
 
+        def of_any_length(build: Build | None) -> Build | None:
+            if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
+                return None
+            batch = some_batch(build) if build and arrays is None else arrays or ()
+            lengths = any_length(traced, request, build, batch, again, self.step.write_any_length)
+            other = self._agreeing((each.at(request, traced, closure, facts) for each in lengths), arrays)
+            self._in_vain = 0 if other else self._in_vain
+            return other
+
+        if arrays is not None and (other := of_any_length(None)):
+            return other
         build = self._make(traced, closure, facts, request, arrays)
-        if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
-            return build
-        batch = some_batch(build) if arrays is None else arrays
-        candidates = any_length(traced, build, batch, again, self.step.write_any_length)
-        other = self._agreeing((lengths.at(request, traced, closure, facts) for lengths in candidates), arrays)
-        if other is None:
-            return build
-        self._in_vain = 0
-        return replace(other, lowered=build.lowered)
+        other = of_any_length(build)
+        return replace(other, lowered=build.lowered) if other else build
 
     def _make(
         self, traced: Trace, closure: Closure, facts: Facts, request: Request, arrays: Arrays | None

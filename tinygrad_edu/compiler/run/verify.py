@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from ...engine.graph import topological_order
 from ...engine.rule import Rule
+from ...engine.rules import RULES
 from ...engine.value import Value
 from ..find.lowered import PARAMETER, every_array
 from ..trace.checks import TOLERANCE, collector_paused, differentiated, near
@@ -41,6 +42,7 @@ POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
 SINGLE = 1e-2  # how far float32 may be off, of the largest number: only overflow and lost digits exceed it
 ROUNDING = 1e-11  # relative, of one operation, which may be a sum in another order
 ULPS, NEAR = 1e-15, 1e-9  # of one operation by itself: some ulps; and what they can do to a slope
+SUMS, PRODUCTS = [RULES[name] for name in ("add", "sub", "neg", "sum")], [RULES["mul"], RULES["dot"]]
 FIRST = 3  # points; the others are tried if the eager function raises at all of these
 ROWS = 8  # examples of the batch that are tried
 
@@ -352,19 +354,7 @@ def rounding(root: Value) -> tuple[float, dict[Value, float]]:
             its = [errors[parent] for parent in node.parents]
             own = _slopes(node.rule, float(node.data), inputs)
             error += sum(abs(slope) * e for slope, e in zip(own, its, strict=True) if slope and e)
-            moves = [[sign * e for e in its] for sign in (1.0, -1.0)]
-            if node.rule.name in ("max", "min"):  # one operand alone may become the largest
-                ties = [k for k, x in enumerate(inputs) if abs(x - float(node.data)) <= 2 * max(its)]
-                moves += [[sign * e * (i == k) for i, e in enumerate(its)] for k in ties for sign in (1.0, -1.0)]
-            # A slope by hand is not known elsewhere: its error is the last digits of its terms, which may cancel.
-            off = [1000 * ULPS * max(1.0, abs(s)) if node.rule.by_hand else 0.0 for s in own]
-            for move in () if node.rule.by_hand else moves:
-                moved = _slopes(node.rule, None, list(map(add, inputs, move)))
-                off = [max(d, abs(m - s)) for d, m, s in zip(off, moved, own, strict=True)]
-            for ulps in (ULPS, -ULPS):  # the slope 1 - out^2 of tanh has few digits; that of max may jump
-                moved = _slopes(node.rule, float(node.data) * (1 + ulps), inputs)
-                jumps = [abs(m - s) > NEAR * max(1.0, abs(s)) for m, s in zip(moved, own, strict=True)]
-                off = [d if j else max(d, abs(m - s)) for d, m, s, j in zip(off, moved, own, jumps, strict=True)]
+            off = _changes(node.rule, float(node.data), own, inputs, its)
             slopes[node] = list(zip(node.parents, own, off, strict=True))
         errors[node] = error if math.isfinite(error) else 0.0
     sizes, allowed = dict.fromkeys(errors, 0.0), dict.fromkeys(errors, 0.0)
@@ -374,6 +364,28 @@ def rounding(root: Value) -> tuple[float, dict[Value, float]]:
             sizes[parent] += sizes[node] * abs(slope)
             allowed[parent] += allowed[node] * abs(slope) + sizes[node] * (change + ROUNDING * abs(slope))
     return errors[root], allowed
+
+
+def _changes(rule: Rule, out: float, own: list[float], inputs: list[float], errors: list[float]) -> list[float]:
+    """By how much its slopes may be wrong, where its inputs have these errors."""
+    if rule in SUMS:
+        return [0.0] * len(own)
+    if rule in PRODUCTS:  # the slope by an operand is the other one
+        return errors[len(own) // 2 :] + errors[: len(own) // 2]
+    moves = [[sign * e for e in errors] for sign in (1.0, -1.0)]
+    if rule.name in ("max", "min"):  # one operand alone may become the largest
+        ties = [k for k, x in enumerate(inputs) if abs(x - out) <= 2 * max(errors)]
+        moves += [[sign * e * (i == k) for i, e in enumerate(errors)] for k in ties for sign in (1.0, -1.0)]
+    # A slope by hand is not known elsewhere: its error is the last digits of its terms, which may cancel.
+    off = [1000 * ULPS * max(1.0, abs(s)) if rule.by_hand else 0.0 for s in own]
+    for move in () if rule.by_hand else moves:
+        moved = _slopes(rule, None, list(map(add, inputs, move)))
+        off = [max(d, abs(m - s)) for d, m, s in zip(off, moved, own, strict=True)]
+    for ulps in (ULPS, -ULPS):  # the slope 1 - out^2 of tanh has few digits; that of max may jump
+        moved = _slopes(rule, out * (1 + ulps), inputs)
+        jumps = [abs(m - s) > NEAR * max(1.0, abs(s)) for m, s in zip(moved, own, strict=True)]
+        off = [d if j else max(d, abs(m - s)) for d, m, s, j in zip(off, moved, own, jumps, strict=True)]
+    return off
 
 
 def _slopes(rule: Rule, out: Any, inputs: list[float]) -> list[float]:
