@@ -5,14 +5,14 @@ function total(...terms) {
   const partials = [];
   for (let x of terms) {
     if (!Number.isFinite(x)) return terms.reduce((sum, term) => sum + term);
-    let kept = 0;
+    let count = 0;
     for (let y of partials) {
       if (Math.abs(x) < Math.abs(y)) [x, y] = [y, x];
       const high = x + y, low = y - (high - x);
-      if (low) partials[kept++] = low;
+      if (low) partials[count++] = low;
       x = high;
     }
-    partials.length = kept;
+    partials.length = count;
     partials.push(x);
   }
   let n = partials.length, high = n ? partials[--n] : 0, low = 0;
