@@ -136,7 +136,7 @@ def constants_of(program: Routine, statements: Statements) -> dict[str, Any]:
 
 def buffers_of(statements: Statements) -> dict[str, str]:
     """What makes the buffers that the lines write into, by name."""
-    numbers = {name: f", {numpy_text(number)}" for (number, _), name in statements.filled.items()}
+    numbers = {name: f", {numpy_text(number)}" for (number, *_), name in statements.filled.items()}
     return {
         name: f"np.{'full' if name in numbers else 'empty'}({tuple_text(shape)}{numbers.get(name, '')}, dtype)"
         for name, shape in statements.buffers.items()

@@ -46,7 +46,7 @@ class OperandReader(Formulas):
         self.formulas: Formulas = Formulas(self.elements)  # for comments
         self.lines: list[str] = []
         self.buffers: dict[str, tuple[Any, ...]] = {}
-        self.filled: dict[tuple[float, tuple[Any, ...]], str] = {}
+        self.filled: dict[tuple[Any, ...], str] = {}
         self._free: dict[tuple[Any, ...], list[str]] = {}  # temporaries, by shape
         self._n_temporaries = 0
         self._counts = Counter[Symbol]()  # how often each part of an expression is read

@@ -36,7 +36,10 @@ class Operations(OperandReader):
         self.rules: dict[str, Any] = {}
         self.called: set[str] = set()
         self._done = set[Stmt]()
-        self._relus = {stmt.out.array for stmt, _ in program.statements() if _is_relu(stmt.value)}
+        written: dict[bool, set[Any]] = {True: set(), False: set()}
+        for stmt, _ in program.statements():
+            written[_is_relu(stmt.value)].add(stmt.out.array)
+        self._relus: set[Any] = written[True] - written[False]  # a first state may be negative
 
     def _buffer(self, array: Any) -> None:
         raise NotImplementedError
@@ -293,9 +296,9 @@ def _dim(group: list[Axis]) -> Any:
 
 
 def _is_relu(value: Any) -> bool:
-    if not isinstance(value, Symbol) or value.op != "max":
-        return False
-    return not isinstance(value.args[1], Symbol) and bool(value.args[1] == 0)
+    """Is it never negative, as max(x, 0), or 0?"""
+    least = value.args[1] if isinstance(value, Symbol) and value.op == "max" else value
+    return not isinstance(least, Symbol) and bool(least == 0)
 
 
 def _is_softmax(value: Any, logsumexp: Symbol) -> bool:

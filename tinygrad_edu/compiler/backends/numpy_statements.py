@@ -16,10 +16,18 @@ FORWARD, BACKWARD = "range({0!s})", "reversed(range({0!s}))"  # the stages of a 
 
 
 class Statements(Operations):
-    """The statements of a program: each formula as a comment, and below it the lines that compute it."""
+    """The statements of a program: each formula as a comment, and below it the lines that compute it.
+
+    first  the lines of the first n_first items, and their buffers, which no later item writes into
+    """
 
     def __init__(
-        self, program: Routine, unbuffered: Iterable[Array], gaps: Iterable[Array], results: Iterable[Array]
+        self,
+        program: Routine,
+        unbuffered: Iterable[Array],
+        gaps: Iterable[Array],
+        results: Iterable[Array],
+        n_first: int = 0,
     ):
         super().__init__(program)
         self.elements.gaps, self.elements.forgotten = {*gaps}, _forgotten(program, {*results})
@@ -27,7 +35,11 @@ class Statements(Operations):
         self._of_numbers = False  # is the last line a formula of single numbers?
         statements = [stmt for stmt, _ in program.statements()]
         self._writers = Counter(stmt.out.array for stmt in statements)
-        for item in program.items:
+        self.first: tuple[list[str], list[str]] = [], []
+        for n, item in enumerate(program.items):
+            if n == n_first:
+                self.first, self.lines = (self.lines, [*self.buffers]), []
+                self._free, self.filled = {}, {(*key, "first"): name for key, name in self.filled.items()}
             if isinstance(item, Loop):
                 self._loop(item)
             else:

@@ -111,6 +111,8 @@ class _DerivativeWriter:
         wanted = self.inputs.values() if kind == "input_grads" else leaves
         self.results = {leaf: program.adjoints[leaf] for leaf in wanted}
         self.program = _without_the_rest(program, self.results.values())
+        varied = chain(self.along.values(), self.results.values())
+        self.once = _without(self.program, varied) if kind == "hessian" else []
         self.parameters = parameters_of(lowered, front, self.program)
         self.source = self._source()
 
@@ -159,7 +161,8 @@ class _DerivativeWriter:
         views = [x.adjoint for x in self.parameters if x.is_gradient_view and x.adjoint and has_views]
         gapped = [(x.array, x.adjoint, self.along.get(x.array)) for x in self.parameters if x.has_gaps]
         gaps = filter(None, chain(*gapped))
-        self.statements = statements = Statements(self.program, views, gaps, results.values())
+        self.statements = statements = Statements(self.program, views, gaps, results.values(), len(self.once))
+        buffers = {name: f"{name} = {array}" for name, array in buffers_of(statements).items()}
         sized = [*arguments, *(more if kind == "jacobian" else [])]
         N, K, share, extra = self.N, self.K, self.share, self.extra_name
         n_examples = f"len({sized[0]})" if sized else "1"
@@ -191,14 +194,26 @@ class _DerivativeWriter:
                     rows = "" if piece.rows is None else f"[{':, ' * each}{piece.rows[0]}:{piece.rows[1]}]"
                     to = statements.elements.in_vector(piece, "gradient", each)
                     after.insert(0, f"{to.code}{'' if to.is_item else '[...]'} += {result}{rows}")
-        if is_hessian:  # every example once for each vector; a product is faster than mean()
+        if is_hessian:  # then every example once for each vector; a product is faster than mean()
+            lines, names = statements.first
+            before += [f"B = {N}", *map(buffers.pop, names), *lines, ""] if lines else []
             before += [f"B = {K} * {N}", f"{share} = np.full({N}, 1 / {N}, dtype)"]
-            before += [f"{x} = np.concatenate([{x}] * {K})" for x in arguments]
+            before += [
+                f"{x.name} = np.concatenate([{x.name}] * {K}, axis={int(x.stages is not None)})"
+                for x in self._read_again()
+            ]
             after.insert(0, f"B = {K}")
-        before += [f"{name} = {array}" for name, array in buffers_of(statements).items()]
+        before += buffers.values()
         body = [*before, *statements.lines, "", *after]
         text = [f"def {kind}({bare(['parameters', *arguments, *more])}):", *(f"    {x}".rstrip() for x in body)]
         return module_of(TITLES[kind], statements, text, constants_of(self.program, statements))
+
+    def _read_again(self) -> list[Array]:
+        """What the statements with the vectors read of the examples: inputs, and what is computed once."""
+        rest = Routine(self.book, self.program.items[len(self.once) :], [])
+        own = {stmt.out.array for stmt, _ in rest.statements()}.union(self.along.values())
+        reads = dict.fromkeys(read.array for stmt, _ in rest.statements() for read in stmt.reads())
+        return [array for array in reads if array.batched and array not in own]
 
     def _read(self, x: Parameter, vector: str, batched: bool = False) -> str:
         """The text of a parameter, as it lies in a vector."""
@@ -236,6 +251,21 @@ def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
         if body:
             items.insert(0, Loop(item.axis, body, item.reverse) if isinstance(item, Loop) else item)
     return Routine(program.book, items, program.leaves, program.adjoints)
+
+
+def _without(program: Routine, arrays: Iterable[Array]) -> list[Any]:
+    """The items that need none of these arrays. They become the first ones of the program."""
+    others, size = set(arrays), -1
+    bodies = {item: item.body if isinstance(item, Loop) else [item] for item in program.items}
+    while size != len(others):  # an array is written by several statements
+        size = len(others)
+        for body in bodies.values():
+            written = {stmt.out.array for stmt in body}
+            if not others.isdisjoint(written.union(read.array for stmt in body for read in stmt.reads())):
+                others |= written
+    first = [item for item, body in bodies.items() if others.isdisjoint(stmt.out.array for stmt in body)]
+    program.items.sort(key=lambda item: item not in first)
+    return first
 
 
 # --- Against the engine -----------------------------------------------------------------------------------------
