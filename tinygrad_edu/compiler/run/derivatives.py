@@ -46,6 +46,7 @@ class Derivative:
         self.kind, self.source, self.run = kind, source, run
         self.verified = False
 
+    @np.errstate(all="ignore")  # inf and nan are results
     def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
         """The derivatives of a batch of `size` examples with m outputs. With a vector, the Hessian times it."""
         run = self.run
@@ -153,7 +154,7 @@ class _Module:
         has_views = not (by_inputs or is_hessian)
         views = [x.adjoint for x in self.parameters if x.is_gradient_view and x.adjoint and has_views]
         gapped = [(x.array, x.adjoint, self.along.get(x.array)) for x in self.parameters if x.has_gaps]
-        gaps = filter(None, chain(*gapped))
+        gaps = filter(None, chain(*gapped, views * each))  # those of all examples are parts of rows
         self.statements = statements = Statements(self.program, views, gaps, results.values())
         sized = [*arguments, *(more if kind == "jacobian" else [])]
         N, K, share, given = self.N, self.K, self.share, self.extra_name
