@@ -434,7 +434,7 @@ def choices(a: Any, b: Any, x: Any, y: Any) -> Value:
 def extremes_of_different_kinds(v: Any, w: Any, x: Any) -> Value:
     alone = tg.max(-tg.cos(w), w, tg.cos(w)) + tg.max(abs(w), abs(w), w * 1.5) + tg.min(w * v, -v, 3)
     mixed = tg.max(tg.sin(w * x), w, x, -w) + tg.min(w * x, w * x, v * x)
-    return alone + mixed + tg.logsumexp(w * x, v, w * x)
+    return alone + mixed + tg.logsumexp(w * x, v, w * x) + tg.logsumexp([w * x] * 3)
 
 
 @program(eighths(5, 4, seed=1), w=eighths(4))

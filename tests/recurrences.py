@@ -98,6 +98,26 @@ def translator(x: Any) -> Value:
     return tg.dot(h, v)
 
 
+def repeating(x: Any) -> Value:
+    """The first stage reads three numbers, the others two numbers, one of them twice."""
+    h, total = b, 0
+    for now in x:
+        z = tanh(plus(linear(U, h), [now[0]] * 3))
+        h, total = [z[1], z[0], z[0]], total + z[0]
+    return total * total  # type: ignore[return-value]  # a Value after the first stage
+
+
+def pooled(x: Any) -> Value:
+    """What a stage keeps for the loss is not what the next one reads."""
+    h, total = [0.0] * 3, 0
+    for now in x:
+        z = plus(h, [*now, 0.1])
+        p, q = tg.max(z[:2]), tg.max(z[1:])
+        h = [tg.relu(a) for a in (b[0] * p + v[0] * q, b[1] * p + v[1] * q, b[2] * p)]
+        total = total + tg.sum(h)
+    return total * total  # type: ignore[return-value]  # as above
+
+
 def tokens(index: Any, target: Any) -> Value:
     h, loss = [0.0, 0.0, 0.0], 0
     for i, j in zip(index, target, strict=True):
@@ -129,6 +149,8 @@ LOOPS: dict[str, tuple[Any, Any, Any, tuple[int, int]]] = {
     "two layers": (stacked, (W, U, b, V, v), (X,), (2, 2)),
     "hidden period": (hidden_period, w, (X,), (1, 1)),
     "translator": (translator, (W, U, b, v), (X,), (2, 2)),
+    "repeated places": (repeating, (U[:2], b), (X,), (1, 1)),
+    "pooled": (pooled, (b, v[:2]), (X,), (1, 1)),
     "two examples": (two_examples, (W, U, b, v), (normal(3, 2, 7, 2),), (1, 1)),
 }
 

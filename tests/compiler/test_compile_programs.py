@@ -67,6 +67,7 @@ def checked(source: str) -> tuple[str, int]:
             pending = f"{indent}_compare({target}, _wanted, {line.strip()!r})"
         elif match:
             indent, target, sign, formula = match.groups()
+            assert ".take(" not in target, line  # it would be a copy
             n += 1
             lines.append(f"{indent}_wanted = np.array({f'{target} + ({formula})' if sign == '+=' else formula})")
             pending = f"{indent}_compare({target}, _wanted, {line.strip()!r})"

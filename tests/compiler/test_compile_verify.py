@@ -443,6 +443,7 @@ def test_what_cannot_be_compared_is_compared_later(function: Any, late: Any, mon
         (lambda w, x: tg.where(x > 0, tg.log(x) * w, w * w), [1.0, 2.0, -2.0], 2),
         (lambda w, x: (x * w) ** 0.5, [1.0, -2.0, 3.0], 1),
         (lambda w, x: tg.relu(tg.sqrt(w * x)), [-1.0, 0.5], 0),
+        (lambda w, x: tg.tanh(w * math.exp(x.data)), [1.0, 800.0], 1),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -451,6 +452,6 @@ def test_the_engines_error_is_raised_with_the_number_of_the_example(function, ba
     step = tg.compile(lambda x: function(w, x), [w], dtype)
     step.value_and_grad([1.0, 2.0])
     for _ in range(2):
-        with pytest.raises((ValueError, ZeroDivisionError)) as caught:
+        with pytest.raises((ValueError, ArithmeticError)) as caught:
             step.value_and_grad(np.array(batch))
         assert f"example {at} of the batch" in caught.value.__notes__[0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import refused
-from programs import CASES
+from programs import CASES, unlabelled
 from recurrences import LOOPS, flat
 
 import tinygrad_edu as tg
@@ -92,6 +92,17 @@ def test_gradients_by_inputs_are_the_engines() -> None:
         x, y = [Value(float(u)) for u in X[i]], [Value(float(u)) for u in Y[i]]
         expected = tg.gradients((model(x) * y[labels[i]] - 1) ** 2, [*x, *y])
         np.testing.assert_allclose([*by_x[i], *by_y[i]], expected, rtol=1e-12)
+
+
+def test_gradients_per_example_of_products_of_parameters_and_where_they_are_nan() -> None:
+    A, c = (unlabelled(*shape, rng=np.random.default_rng(0)) for shape in ((3, 2), (3,)))
+
+    def function(x: Any) -> Value:
+        return tg.sum([tg.tanh(tg.dot(p, q) * x) for p in A for q in A]) + tg.max([p * x for p in c])
+
+    step = tg.compile(function, parameters := flat(A, c))
+    for x, slopes in zip(X := [0.5, -2.0, math.nan], step.per_example_grads(X), strict=True):
+        np.testing.assert_allclose(slopes, tg.gradients(function(x), parameters), rtol=1e-12)
 
 
 def test_numbers_drawn_at_random_are_no_inputs() -> None:

@@ -111,25 +111,17 @@ class Statements(Operations):
         out = stmt.out
         told = self.formulas.line(stmt)
         if out.gather is not None and self._repeats(out):
-            told = f"add.at({self._flat(out)}, {self._places(out)}, {self.formulas.text(stmt.value, to.axes)})"
+            flat, lead = self.elements.flat(out)
+            places = bare([*["slice(None)"] * len(lead), self.elements.constant(out.gather)])
+            told = (
+                f"add.at({flat}, {f'({places})' if lead else places}, {self.formulas.text(stmt.value, to.axes)})"
+            )
         shape = bare(axis.size for axis in to.axes)
         self.lines += ["", f"{f'# {told}':<{WIDTH + 4}}  ({shape})"]
 
     @staticmethod
     def _repeats(out: Access) -> bool:
         return isinstance(out.gather, Positions) or bool(len(np.unique(out.gather)) < out.gather.size)
-
-    def _flat(self, out: Access) -> str:
-        """The array of a scatter, with one dimension behind the batch."""
-        array = out.array
-        has_row = out.row is not None and array not in self.elements.forgotten
-        code = f"{array.name}[{self.elements.part(out.row, array.stages)}]" if has_row else array.name
-        lead = ("B",) if array.batched else ()
-        return code if len(array.dims) == 1 else f"{code}.reshape({bare((*lead, array.size))})"
-
-    def _places(self, out: Access) -> str:
-        name = self.elements.constant(out.gather)
-        return f"(slice(None), {name})" if out.array.batched else name
 
     def _count(self, x: Any) -> None:
         """How often every part of an expression is read."""
@@ -143,7 +135,7 @@ class Statements(Operations):
 
     def _scatter(self, out: Access, value: Any, to: ArrayText) -> None:
         """Add values to the elements at positions, which may repeat."""
-        flat, lead, order = self._flat(out), ("B",) if out.array.batched else (), to.axes
+        (flat, lead), order = self.elements.flat(out), to.axes
         sizes = tuple_text([axis.size for axis in order])
         text = shown(self.operand(value, order), order).code
         values = f"np.broadcast_to({text}, {sizes}).reshape({bare((*lead, -1))})"

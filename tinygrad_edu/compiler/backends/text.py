@@ -151,7 +151,7 @@ class Elements:
         axes = storage(access, self.t)
         row = None if array in self.forgotten else access.row
         if access.gather is not None:
-            return self._gathered(access, row, code, axes, to_write)
+            return self._gathered(access, axes, to_write)
         lead = [] if row is None else [array.stages]
         batch = ["B"] if array.batched else []
         base = code, (*lead, *batch, *array.dims)
@@ -170,14 +170,18 @@ class Elements:
             f"{code}[{bare(texts)}]" if texts else code, axes, is_dense, bool(texts), base=None if texts else base
         )
 
-    def _gathered(self, access: Access, row: Any, code: str, axes: tuple[Axis, ...], to_write: bool) -> ArrayText:
-        array, index, own = access.array, access.gather, access.axes
-        if row is not None:
+    def flat(self, access: Access) -> tuple[str, list[Any]]:
+        """An array of which elements are gathered, with one dimension for them, and the sizes before it."""
+        array, row, code = access.array, access.row, access.array.name
+        lead = ["B"] if array.batched else []
+        if row is not None and array not in self.forgotten:
             code += f"[{self.part(row, array.stages)}]"
-        rows = [] if row is None or row[1] in (None, self.t) else [row[1].size]
-        lead = rows + (["B"] if array.batched else [])
-        if len(array.dims) != 1:
-            code += f".reshape({bare([*lead, array.size])})"
+            lead = lead if row[1] in (None, self.t) else [row[1].size, *lead]
+        return code if len(array.dims) == 1 else f"{code}.reshape({bare([*lead, array.size])})", lead
+
+    def _gathered(self, access: Access, axes: tuple[Axis, ...], to_write: bool) -> ArrayText:
+        index, own = access.gather, access.axes
+        code, lead = self.flat(access)
         places = self.constant(index)
         if self.t in own:
             places += f"[{bare('t' if axis is self.t else ':' for axis in own)}]"
@@ -301,7 +305,7 @@ class Formulas:
 
     def line(self, stmt: Stmt) -> str:
         """A statement: Z1 = X @ W1.T + b1."""
-        to = self.elements.element(stmt.out)
+        to = self.elements.element(stmt.out, to_write=stmt.out.gather is not None)
         return f"{to.code} {'+=' if stmt.adds else '='} {self.text(stmt.value, to.axes)}"
 
     def text(self, x: Any, order: Sequence[Axis], level: int = CHOICE) -> str:

@@ -226,9 +226,10 @@ class Roller:
                 return None
             array, index = entry.setdefault(target % period, (read.array, np.full(own.array.size, -1)))
             known = index[own.index]
-            if array is not read.array or ((known >= 0) & (known != read.index)).any():
+            index[own.index] = read.index  # one place of `own` may be read twice
+            wrong = ((known >= 0) & (known != read.index)) | (index[own.index] != read.index)
+            if array is not read.array or wrong.any():
                 return None
-            index[own.index] = read.index
         return {place: Read(array, np.maximum(index, 0)) for place, (array, index) in entry.items()}
 
     # --- Rolling ------------------------------------------------------------------------------------------------

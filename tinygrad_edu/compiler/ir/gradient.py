@@ -138,6 +138,7 @@ class _Reverse:
         rows = {stmt.out.array: stmt.out.row for stmt in loop.body}
         reads = [read for stmt in loop.body for read in stmt.reads()]
         by_others = {read.array for read in reads if read.row != rows.get(read.array, read.row)}
+        by_others |= {stmt.out.array for stmt in loop.body if stmt.adds}  # to what was there before the loop
         for array in self._used(loop, own):
             if writers[array] > 1 or array in by_others:
                 self._adjoint(array)

@@ -188,13 +188,14 @@ class Expressions(Book):
         free, over = free_of(body), sorted(over, key=lambda axis: axis.number)
         if kind == "sum":
             return self._sum(over, body)
-        if kind in ("max_", "min_"):
-            over = [axis for axis in over if axis in free]
-        if not over:
-            return 1.0 if kind == "softmax" else body
-        return self.special(
-            kind, (body, tuple(over)), free.union(over) if kind == "softmax" else free.difference(over)
-        )
+        copies = math.prod(axis.size for axis in over if axis not in free)
+        over, is_softmax = [axis for axis in over if axis in free], kind == "softmax"
+        value: Any = 1.0 if is_softmax else body
+        if over:
+            value = self.special(kind, (body, tuple(over)), free if is_softmax else free.difference(over))
+        if copies == 1 or kind in ("max_", "min_"):
+            return value
+        return value / copies if is_softmax else value + math.log(copies)
 
     def _sum(self, over: list[Axis], body: Any) -> Any:
         free = free_of(body)

@@ -241,8 +241,7 @@ class Compiled(CompiledFunction):
         theta = np.concatenate([theta, np.array(numbers, theta.dtype)])
         self._shown = program.source
         inputs = [np.ascontiguousarray(array, theta.dtype) for array in arrays]
-        with np.errstate(all="ignore"):
-            result = program(theta, inputs, size, outputs.shape[1], *vector)
+        result = program(theta, inputs, size, outputs.shape[1], *vector)
         n = len(closure.learned)
         if kind == "input_grads":  # without those by the random numbers
             return result[:-1] if getattr(self.original, "takes_draws", False) else result

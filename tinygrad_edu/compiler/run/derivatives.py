@@ -47,6 +47,7 @@ class Derivative:
         self.kind, self.source, self.run, self.width = kind, source, run, width
         self.verified = False
 
+    @np.errstate(all="ignore")  # inf and nan are results
     def __call__(self, theta: NDArray[Any], inputs: Sequence[Any], size: int, m: int, vector: Any = None) -> Any:
         """The derivatives of a batch of `size` examples with m outputs. With a vector, the Hessian times it."""
         run = self.run
@@ -160,7 +161,7 @@ class _DerivativeWriter:
         has_views = not (by_inputs or is_hessian)
         views = [x.adjoint for x in self.parameters if x.is_gradient_view and x.adjoint and has_views]
         gapped = [(x.array, x.adjoint, self.along.get(x.array)) for x in self.parameters if x.has_gaps]
-        gaps = filter(None, chain(*gapped))
+        gaps = filter(None, chain(*gapped, views * each))  # those of all examples are parts of rows
         self.statements = statements = Statements(self.program, views, gaps, results.values(), len(self.once))
         buffers = {name: f"{name} = {array}" for name, array in buffers_of(statements).items()}
         sized = [*arguments, *(more if kind == "jacobian" else [])]

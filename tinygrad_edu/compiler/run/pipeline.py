@@ -127,7 +127,7 @@ def make(
         n_checked,
         exact if lowered.is_padded else None,
         lost_in_float32(rolled),
-        any(map(_can_raise, set(graph.rules))),
+        examples is not None or any(map(_can_raise, set(graph.rules))),  # math.exp(x.data) is followed, as exp
     )
     return build
 
