@@ -106,6 +106,14 @@ def test_gradients_that_were_not_set_to_zero_also_before_the_last_update():
     assert (told.step, told.kind) == (1, "not zeroed")
 
 
+def test_the_first_gradient_may_explode():
+    model = nn.MLP(1, [1], rng=0)
+    with record(model) as running:
+        assert repr(running) == "Film(0 steps, 0 kept)"
+        (model([1e9]) ** 2).backward()
+    assert re.match(r"the gradient exploded: it is \S+ long; layer0\.neuron0\.w0", running.blame().sentence)
+
+
 def test_a_gradient_that_is_nan():
     model = nn.Neuron(1, "linear", rng=0)
     with record(model) as running:
