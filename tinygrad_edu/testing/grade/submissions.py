@@ -86,7 +86,7 @@ def grade_all(
     if len(submissions) == 1:
         return [grade_one(submissions[0], items)]
     graded: dict[int, Submission] = {}
-    with tqdm(total=len(submissions), unit="engine") as bar:
+    with tqdm(total=len(submissions), unit="engine", disable=None) as bar:  # None: not in a pipe
         # What was in a pool that broke is graded again, one by one.
         for group in [range(len(submissions)), *([i] for i in range(len(submissions)))]:
             with ProcessPoolExecutor(jobs) as pool, contextlib.suppress(BrokenProcessPool):
