@@ -39,6 +39,8 @@ WORKS = {  # with v = 0.5, w = 2.0: the number, or the numbers of the array
     "np.array([v, w]) * v": [0.25, 1.0],
     "np.array([v, w]) * np.array([1.0, 2.0])": [0.5, 4.0],
     "np.exp([v, w])": [math.exp(0.5), math.exp(2.0)],
+    "tg.erf(np.array([v, w]))": [math.erf(0.5), math.erf(2.0)],
+    "tg.logsumexp(np.array([v, w]))": math.log(math.exp(0.5) + math.exp(2.0)),
 }
 NAMES = "tanh exp expm1 exp2 log log2 log10 log1p sqrt square reciprocal sin arcsin arctan negative sign".split()
 WORKS |= {f"np.{name}(v)": float(getattr(np, name)(0.5)) for name in NAMES}
@@ -55,6 +57,7 @@ REFUSED = {  # the words that its error has
     "Value(np.array([1.0, 2.0]))": "build one Value per element",
     "Value(np.array(1 + 2j))": "use .real and .imag",
     "Value(np.array(True))": "write 1.0 or 0.0",
+    "tg.relu([v, w])": r"relu takes real numbers, arrays or Values, got \[Value",
     "math.exp(v)": "use the functions of tinygrad_edu, tg.exp",
     "float(v)": r"For its number take v\.data",
     "np.array([v, w], float)": r"For its number take v\.data",
@@ -62,7 +65,9 @@ REFUSED = {  # the words that its error has
 
 
 def evaluated(expression: str, engine: type = Value):
-    return eval(expression, {"np": np, "math": math, "Value": engine, "v": engine(0.5), "w": engine(2.0)})
+    return eval(
+        expression, {"np": np, "math": math, "tg": tg, "Value": engine, "v": engine(0.5), "w": engine(2.0)}
+    )
 
 
 @pytest.mark.parametrize("engine", [Value, micrograd.Value], ids=["main", "drop-in"])
