@@ -85,6 +85,11 @@ def test_a_question_has_a_plain_answer(expression: str) -> None:
     assert evaluated(expression) is PLAIN[expression]
 
 
+def test_numbers_of_numpy_without_a_value() -> None:
+    assert tg.sign(np.float64(-0.5)) == -1
+    assert tg.logsumexp(np.array([math.inf, 1.0])) == math.inf
+
+
 @pytest.mark.parametrize("expression", REFUSED)
 def test_the_error_names_the_remedy(expression: str) -> None:
     with pytest.raises((TypeError, ValueError), match=REFUSED[expression]):
