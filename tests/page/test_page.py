@@ -43,29 +43,27 @@ def test_the_page_holds_the_graph_inf_and_nan_included() -> None:
     assert sorted(data["leaves"]) == ["Infinity", "NaN"]
 
 
+def taken(k: float) -> tg.Rule:
+    backward = lambda u, out, a, b, k: (u, -k * u)  # noqa: E731 - a formula
+    return tg.rule(lambda a, b, *, k=1.0: a - k * b, name="taken", backward=backward).bind(k=k)
+
+
 @pytest.mark.parametrize(
     ("label", "other", "function", "result"),
     [
         ("", "v1", lambda a, b: a * b, 6.0),
         ("\u00b5", "\u03bc", lambda a, b: a - b, 1.0),  # two labels, but one name in Python
         ("abs", "b", lambda a, b: abs(a) - b, 1.0),
-        (
-            "a",
-            "b",
-            tg.rule(lambda a, b, *, k=2: a - k * b, name="taken", backward=lambda u, out, a, b, k: (u, u)),
-            -1.0,
-        ),
+        ("a", "b", lambda a, b: taken(2)(a, b), -1.0),
         ("a", "b", lambda a, b: micrograd.Value(1.5, (a, b), (0.5, 2.0)) * 2, 3.0),
     ],
 )
 def test_the_program_to_copy_gives_the_result(label: str, other: str, function: Any, result: float) -> None:
     leaves = {label: Value(3.0, label=label), other: Value(2.0, label=other)}
     root, namespace = function(*leaves.values()), dict[str, Any]()
-    parts, numbers = (
-        data_of(live(root).to_html())["program"],
-        [x.data for x in tg.topological_order(root) if not x.rule],
-    )
-    exec("".join(map("".join, zip(parts, [*map(repr, numbers), ""], strict=True))), namespace)
+    program, order = data_of(live(root).to_html())["program"], tg.topological_order(root)
+    numbers = [repr(x.data) for x in order if not x.rule]
+    exec("".join(map("".join, zip(program, [*numbers, ""], strict=True))), namespace)
     assert [x.data for x in namespace.values() if isinstance(x, Value) and x.grad == 1.0 and x.rule][-1] == result
 
 
