@@ -43,18 +43,18 @@ def test_the_page_holds_the_graph_inf_and_nan_included() -> None:
     assert sorted(data["leaves"]) == ["Infinity", "NaN"]
 
 
-def taken(k: float) -> tg.Rule:
-    backward = lambda u, out, a, b, k: (u, -k * u)  # noqa: E731 - a formula
-    return tg.rule(lambda a, b, *, k=1.0: a - k * b, name="taken", backward=backward).bind(k=k)
-
-
 @pytest.mark.parametrize(
     ("label", "other", "function", "result"),
     [
         ("", "v1", lambda a, b: a * b, 6.0),
         ("\u00b5", "\u03bc", lambda a, b: a - b, 1.0),  # two labels, but one name in Python
         ("abs", "b", lambda a, b: abs(a) - b, 1.0),
-        ("a", "b", lambda a, b: taken(2)(a, b), -1.0),
+        (
+            "a",
+            "b",
+            lambda a, b: tg.rule(lambda x: x - 4.0, name="taken", backward=lambda u, out, x: (u,))(a),
+            -1.0,
+        ),
         ("a", "b", lambda a, b: micrograd.Value(1.5, (a, b), (0.5, 2.0)) * 2, 3.0),
     ],
 )
