@@ -368,6 +368,7 @@ def test_prove(rules: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("their_rules:other", "their_rules has no rule 'other': there are my_mistake, my_square."),
         ("nowhere:x", "'nowhere' cannot be imported: No module named 'nowhere'."),
         ("json", "json has no rule: there are none."),
+        ("./their_rules.py", "'./their_rules.py' is no module: name it as an import does"),
     ],
 )
 def test_no_such_rule(rules: str, name: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
