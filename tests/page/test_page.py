@@ -49,12 +49,7 @@ def test_the_page_holds_the_graph_inf_and_nan_included() -> None:
         ("", "v1", lambda a, b: a * b, 6.0),
         ("\u00b5", "\u03bc", lambda a, b: a - b, 1.0),  # two labels, but one name in Python
         ("abs", "b", lambda a, b: abs(a) - b, 1.0),
-        (
-            "a",
-            "b",
-            lambda a, b: tg.rule(lambda x: x - 4.0, name="taken", backward=lambda u, out, x: (u,))(a),
-            -1.0,
-        ),
+        ("a", "b", lambda a, b: tg.rule(lambda x: x - 4.0, name="less", backward=lambda u, o, x: (u,))(a), -1.0),
         ("a", "b", lambda a, b: micrograd.Value(1.5, (a, b), (0.5, 2.0)) * 2, 3.0),
     ],
 )
