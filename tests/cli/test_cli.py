@@ -215,8 +215,7 @@ def test_explain_in_a_process_of_its_own() -> None:
     [
         ("--x", "x=2", "d/dx = 1 "),
         ("-x**2", "x=3", "d/dx = -6   at x = 3"),
-        ("-o*0.5", "o=2", "d/do = -0.5 "),
-        ("x*3", "x=2", "\n└─ 3   grad 2\n"),
+        ("-o*0.5", "o=2", "\n└─ 0.5   grad -2\n"),
         ("\u00b5*3", "\u03bc=2", "d/d\u03bc = 3 "),
     ],
 )

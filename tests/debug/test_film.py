@@ -110,14 +110,11 @@ def test_a_gradient_that_is_nan_or_huge_at_once():
     model = nn.Neuron(1, "linear", rng=0)
     assert repr(record(model)) == "Film(0 steps, 0 kept)"
     with record(model) as running:
-        for x in (1.0, 0.0, 2.0):
+        for x in (1e10, 0.0, 2.0):
             model.zero_grad()
             ((model([x]) * 0.0).sqrt() * 0.0 + model([x])).backward() if x == 0.0 else model([x]).backward()
     found = running.blame()
-    assert (found.step, found.kind) == (1, "nan")
-    with record(model) as running:
-        (model([1e9]) ** 2).backward()
-    assert re.match(r"the gradient exploded: it is \S+ long; w0\.grad", running.blame().sentence)
+    assert [(event.step, event.kind) for event in found.events] == [(0, "exploded"), (1, "nan")]
 
 
 def test_dead_units_are_one_line_at_the_end():

@@ -66,9 +66,7 @@ REFUSED = {  # the words that its error has
 
 
 def evaluated(expression: str, engine: type = Value):
-    return eval(
-        expression, {"np": np, "math": math, "tg": tg, "Value": engine, "v": engine(0.5), "w": engine(2.0)}
-    )
+    return eval(expression, globals() | {"Value": engine, "v": engine(0.5), "w": engine(2.0)})
 
 
 @pytest.mark.parametrize("engine", [Value, micrograd.Value], ids=["main", "drop-in"])

@@ -57,8 +57,8 @@ def test_the_program_to_copy_gives_the_result(label: str, other: str, function: 
     leaves = {label: Value(3.0, label=label), other: Value(2.0, label=other)}
     root, namespace = function(*leaves.values()), dict[str, Any]()
     program, order = data_of(live(root).to_html())["program"], tg.topological_order(root)
-    numbers = [repr(x.data) for x in order if not x.rule]
-    exec("".join(map("".join, zip(program, [*numbers, ""], strict=True))), namespace)
+    numbers = (repr(x.data) for x in order if not x.rule)
+    exec("".join(f"{text}{next(numbers, '')}" for text in program), namespace)
     assert [x.data for x in namespace.values() if isinstance(x, Value) and x.grad == 1.0 and x.rule][-1] == result
 
 
