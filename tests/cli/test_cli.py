@@ -215,7 +215,7 @@ def test_explain_in_a_process_of_its_own() -> None:
     [
         ("--x", "x=2", "d/dx = 1 "),
         ("-x**2", "x=3", "d/dx = -6   at x = 3"),
-        ("-o*0.5", "o=2", "d/do = -0.5 "),
+        ("-o*0.5", "o=2", "\n└─ 0.5   grad -2\n"),
         ("\u00b5*3", "\u03bc=2", "d/d\u03bc = 3 "),
     ],
 )
@@ -367,6 +367,7 @@ def test_prove(rules: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("their_rules:other", "their_rules has no rule 'other': there are my_mistake, my_square."),
         ("nowhere:x", "'nowhere' cannot be imported: No module named 'nowhere'."),
         ("json", "json has no rule: there are none."),
+        ("./their_rules.py", "'./their_rules.py' is no module: name it as an import does"),
     ],
 )
 def test_no_such_rule(rules: str, name: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

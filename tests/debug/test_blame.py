@@ -58,6 +58,8 @@ CASES: list[tuple[str, Callable[[], Value], str, str, str, str, str]] = [
     ("large", lambda: leaf(1e-5) * 1e5 * 1e5, "exploding", "backward", "mul", "= 1e+10", "Clip"),
     ("doubled", lambda: chain(lambda y: y + y, 40), "exploding", "backward", "add", "add up to 1.074e+09",
         "smaller"),
+    ("no weight decay", lambda: [y := leaf(10.0) + 1, y.backward(), y.backward()][0], "accumulated", "", "",
+        "x.grad is 2, this pass gives 1", "zero_grad"),
 ]  # fmt: skip
 
 

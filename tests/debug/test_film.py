@@ -106,14 +106,15 @@ def test_gradients_that_were_not_set_to_zero_also_before_the_last_update():
     assert (told.step, told.kind) == (1, "not zeroed")
 
 
-def test_a_gradient_that_is_nan():
+def test_a_gradient_that_is_nan_or_huge_at_once():
     model = nn.Neuron(1, "linear", rng=0)
+    assert repr(record(model)) == "Film(0 steps, 0 kept)"
     with record(model) as running:
-        for x in (1.0, 0.0, 2.0):
+        for x in (1e10, 0.0, 2.0):
             model.zero_grad()
             ((model([x]) * 0.0).sqrt() * 0.0 + model([x])).backward() if x == 0.0 else model([x]).backward()
     found = running.blame()
-    assert (found.step, found.kind) == (1, "nan")
+    assert [(event.step, event.kind) for event in found.events] == [(0, "exploded"), (1, "nan")]
 
 
 def test_dead_units_are_one_line_at_the_end():

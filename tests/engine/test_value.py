@@ -200,10 +200,13 @@ def test_a_failing_rule_leaves_the_gradients_alone(error: type[BaseException]) -
     assert error is KeyboardInterrupt or "broken" in caught.value.__notes__[0]
 
 
-@pytest.mark.parametrize("shares", [(1.0, 2.0), 1.0, None, ()])
+@pytest.mark.parametrize("shares", [(1.0, 2.0, 3.0), 1.0, None, ()])
 def test_a_wrong_number_of_shares_is_named(shares: object) -> None:
     with pytest.raises(TypeError, match=r"backward of own must return 1 share\(s\)"):
         declared(shares)(Value(1.0)).backward()
+    two = tg.rule(lambda x, y: x * y, name="own", backward=lambda upstream, out, x, y: shares)
+    with pytest.raises(TypeError, match=r"backward of own must return 2 share\(s\)"):
+        two(Value(1.0), 2.0).backward()
 
 
 @pytest.mark.parametrize("result", [None, "1", 1j, [1.0]])

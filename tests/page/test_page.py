@@ -15,7 +15,7 @@ from cases import python
 from graphs import XS, squares
 
 import tinygrad_edu as tg
-from tinygrad_edu import Value, nn
+from tinygrad_edu import Value, micrograd, nn
 from tinygrad_edu.page import Live, live
 from tinygrad_edu.viz.words import visible
 
@@ -43,11 +43,23 @@ def test_the_page_holds_the_graph_inf_and_nan_included() -> None:
     assert sorted(data["leaves"]) == ["Infinity", "NaN"]
 
 
-def test_a_label_takes_no_name_of_another_node_in_the_program_to_copy() -> None:
-    before, between, after = data_of(live(Value(3.0) * Value(2.0, label="v1")).to_html())["program"]
-    namespace: dict[str, Any] = {}
-    exec(f"{before}2.0{between}3.0{after}", namespace)
-    assert namespace["v2"].data == 6
+@pytest.mark.parametrize(
+    ("label", "other", "function", "result"),
+    [
+        ("", "v1", lambda a, b: a * b, 6.0),
+        ("\u00b5", "\u03bc", lambda a, b: a - b, 1.0),  # two labels, but one name in Python
+        ("abs", "b", lambda a, b: abs(a) - b, 1.0),
+        ("a", "b", lambda a, b: tg.rule(lambda x: x - 4.0, name="less", backward=lambda u, o, x: (u,))(a), -1.0),
+        ("a", "b", lambda a, b: micrograd.Value(1.5, (a, b), (0.5, 2.0)) * 2, 3.0),
+    ],
+)
+def test_the_program_to_copy_gives_the_result(label: str, other: str, function: Any, result: float) -> None:
+    leaves = {label: Value(3.0, label=label), other: Value(2.0, label=other)}
+    root, namespace = function(*leaves.values()), dict[str, Any]()
+    program, order = data_of(live(root).to_html())["program"], tg.topological_order(root)
+    numbers = (repr(x.data) for x in order if not x.rule)
+    exec("".join(f"{text}{next(numbers, '')}" for text in program), namespace)
+    assert [x.data for x in namespace.values() if isinstance(x, Value) and x.grad == 1.0 and x.rule][-1] == result
 
 
 @pytest.mark.parametrize("first", ["", "tinygrad_edu.page", "tinygrad_edu.debug", "tinygrad_edu.cli.commands"])

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,7 +122,8 @@ def test_a_class_in_every_format(course: Path, tmp_path: Path, capsys: Any) -> N
     suites = ElementTree.fromstring(capsys.readouterr().out)
     assert [int(suite.attrib["failures"]) > 0 for suite in suites] == [True, False, False]
     graded(course)
-    assert "1 of 3 have no mistake and nothing missing, 1 could not be graded" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert ("1 of 3 have no mistake and nothing missing, 1 could not be graded" in out, err) == (True, "")
 
 
 def test_odd_names_are_written_in_every_format(tmp_path: Path, capsys: Any) -> None:
@@ -218,6 +220,17 @@ def test_nothing_is_left_when_the_grader_is_killed(tmp_path: Path) -> None:
         if kill:
             grader.kill()
             grader.wait()
+
+
+def test_ctrl_c_ends_the_grading_of_a_class_without_tracebacks(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("import os; os.system('sleep 4323')", encoding="utf-8")
+    command = (sys.executable, "-m", "tinygrad_edu", "grade", tmp_path)
+    grader = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    while not _sleeping("4323") and grader.poll() is None:
+        time.sleep(0.1)
+    os.killpg(grader.pid, signal.SIGINT)
+    assert grader.communicate(timeout=60)[1] == b"\nStopped by Ctrl-C.\n"
 
 
 def test_the_end_of_an_engine_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def explain(options: Namespace) -> None:
     y.backward()
     leaves = {node.label: node for node in topological_order(y) if node.rule is None}
     inputs = [leaves[name] for name in expression.names]
-    print(f"{expression.text} with {', '.join(options.values)}\n\n{tree(y)}\n")
+    print(f"{expression.text} with {', '.join(options.values)}\n\n{tree(y, variables={})}\n")
     say("One step per operation, from the result back to the inputs:\n")
     for step in every:
         say(f"  {step.index + 1}. {step.sentence}")

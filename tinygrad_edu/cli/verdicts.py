@@ -34,10 +34,12 @@ def _rules(text: str) -> Iterator[Rule]:
     if not rule and name in RULES:
         yield RULES[name]
         return
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"{name!r} is no module: name it as an import does, such as package.module:rule.")
     sys.path.insert(0, "")  # the folder where the command was called
     try:
         rules = testing.rules_of(importlib.import_module(name))
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise ValueError(f"{name!r} cannot be imported: {error}.") from None
     finally:
         sys.path.remove("")

@@ -195,7 +195,7 @@ class Film(Former):
 
     def __repr__(self) -> str:
         losses = self._training.losses
-        ends = f", loss {four_digits(losses[0])} to {four_digits(losses[-1])}" * bool(losses)
+        ends = f", loss {four_digits(losses[0])} to {four_digits(losses[-1])}" if losses else ""
         return f"Film({self.count:,} steps, {len(self):,} kept{ends})"
 
 

@@ -197,9 +197,12 @@ def _passes(order: list[Value], known: set[Value], here: Numbers, there: Numbers
 def _on_purpose(rows: list[tuple[Any, Any, Any]]) -> bool:
     """Were they scaled, clipped, or given a weight decay? A row is (gradient, gradient of the pass, number).
 
-    Two that agree on a factor or a limit are no accident. One is none by a number that a person would write.
+    Two that agree on a factor or a limit are no accident, nor is one by a number that a person would write. All
+    twice or three times as large are passes that added up, whatever else would explain it.
     """
     scales = [gradient / this if this else math.inf for gradient, this, _ in rows]
+    if scales and 1 < scales[0] < math.inf and all(near(x, round(scales[0])) for x in scales):
+        return False
     limits = [abs(row[0]) if 0 < scale < 1 else math.inf for row, scale in zip(rows, scales, strict=True)]
     decays = [(gradient - this) / number if number else math.inf for gradient, this, number in rows]
     signs = [math.copysign(1, number) * (gradient - this) for gradient, this, number in rows]

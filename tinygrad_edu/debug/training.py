@@ -142,7 +142,7 @@ class TrainingLog:
         self._usual = max(self._usual, earlier) if math.isfinite(earlier) else self._usual
         if norm > HUGE or (step >= 4 and 0 < EXPLODING * self._usual < norm):
             name, largest = max(zip(self.names, gradients, strict=True), key=lambda pair: size(pair[1]))
-            first = f", and was {four_digits(self._norms[0])} at first" * bool(self._norms)
+            first = f", and was {four_digits(self._norms[0])} at first" if self._norms else ""
             sentence = f"the gradient exploded: it is {four_digits(norm)} long{first}; {name}.grad is "
             yield Event(step, "exploded", sentence + four_digits(largest))
         self._norms.append(norm)

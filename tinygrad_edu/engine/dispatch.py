@@ -78,8 +78,11 @@ def elsewhere(name: str, on_float: Callable[..., Any], *inputs: Any) -> Any:
     for x in inputs:
         if hasattr(x, "_apply"):
             return x._apply(name, *inputs)
-    if any(map(is_array, inputs)):
-        with sys.modules["numpy"].errstate(all="ignore"):
+    if arrays := [x for x in inputs if is_array(x)]:
+        numpy = sys.modules["numpy"]
+        if any(x.dtype == object for x in arrays):  # of Values
+            return numpy.frompyfunc(on_float, len(inputs), 1)(*inputs)
+        with numpy.errstate(all="ignore"):
             return _on_arrays()[name](*inputs)
     if any(map(is_mpmath, inputs)):
         result = _on_mpmath(name)(*inputs)

@@ -146,7 +146,7 @@ def sign(x):
     """-1, 0 or 1, the slope of abs: 0 at its kink."""
     if is_far(x):
         return elsewhere("sign", sign, x)
-    return x if x != x else type(x)((x > 0) - (x < 0))
+    return x if x != x else type(x)(int(x > 0) - int(x < 0))
 
 
 def heaviside(x):
@@ -195,5 +195,6 @@ def smallest(*inputs):
 def spread(result, inputs):
     """A reduction's result beside its inputs: repeated along the last axis if one array was reduced."""
     if len(inputs) == 1 and is_array(inputs[0]):
-        return sys.modules["numpy"].broadcast_to(result[..., None], inputs[0].shape)
+        numpy = sys.modules["numpy"]
+        return numpy.broadcast_to(numpy.asarray(result)[..., None], inputs[0].shape)
     return result

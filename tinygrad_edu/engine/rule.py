@@ -135,7 +135,8 @@ class Rule:
         if parameters:
             return self.bind(**parameters)(*inputs)
         if self.n_inputs is None and len(inputs) == 1 and hasattr(inputs[0], "__iter__"):
-            inputs = inputs if is_array(inputs[0]) else tuple(inputs[0])
+            row = inputs[0]  # of Values, also in an array, they are the inputs of one node
+            inputs = inputs if is_array(row) and (row.ndim > 1 or row.dtype != object) else tuple(row)
         for x in inputs:
             if hasattr(x, "_record"):
                 return x._record(self, inputs)
@@ -193,6 +194,12 @@ class Rule:
             if self.check and not any(map(is_array, inputs)):
                 self.check(*inputs, **self.parameters)
             return self.forward(*inputs)
+        except TypeError:
+            for x in inputs:
+                if x is None or isinstance(x, str | list | tuple | dict):
+                    text = f"{self.name} takes real numbers, arrays or Values"
+                    raise TypeError(f"{text}, got {x!r} ({type(x).__name__}).") from None
+            raise
         except (ValueError, ArithmeticError) as error:
             raise type(error)(f"{self.name}({', '.join(map(repr, operands))}{self._bound_as}): {error}") from None
 

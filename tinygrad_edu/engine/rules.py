@@ -329,7 +329,7 @@ def _exponentials(inputs):
 
 def _logsumexp(*inputs):
     top, exponentials = _exponentials(inputs)
-    excess = total(*exponentials) - 1.0 if is_array(top) else total(*exponentials, -1.0)
+    excess = total(*exponentials) - 1.0 if is_array(exponentials[0]) else total(*exponentials, -1.0)
     return top + log1p(excess)  # the largest input gives e^0 = 1
 
 def _logsumexp_backward(upstream, out, *inputs):

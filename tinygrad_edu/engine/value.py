@@ -243,6 +243,8 @@ class Value(Methods, Operators):
             _run(undo)
             if isinstance(error, Exception):
                 error.add_note(f"The chain rule had come to {node!r}, made by {node.rule}.")
+                if error.__traceback__ and not error.__traceback__.tb_next:  # here: not two shares
+                    node._rule.shares(node.grad, node.data, *[p.data for p in node.parents])
             raise
         for film, before_pass in films:
             film.after(self, before_pass)

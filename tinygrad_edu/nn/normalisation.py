@@ -45,7 +45,8 @@ class BatchNorm(Module):
     def __call__(self, inputs: Any) -> Any:
         rows, is_batch = rows_of(self, self.n, inputs)
         if self.training and len(rows) < 2:
-            raise ValueError(f"{self!r} needs 2 or more rows in training, for a variance; for one, call eval().")
+            text = "needs 2 or more rows in training, for a variance: fit(batched=True) gives it the batch"
+            raise ValueError(f"{self!r} {text}; for one, call eval().")
         if self.training:
             statistics = [_mean_and_deviations(column) for column in zip(*rows, strict=True)]
             means = [mean for mean, _ in statistics]

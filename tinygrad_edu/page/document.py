@@ -8,6 +8,7 @@ import keyword
 import math
 import re
 import string
+import unicodedata
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -127,8 +128,9 @@ def _program(reading: Reading, names: Mapping[int, str]) -> list[str]:
     lines = ["import tinygrad_edu as tg", ""]
     for place, node in enumerate(reading.order):
         name, operands = names.get(place, ""), [variables[p] for p in reading.parents[place]]
-        is_free = name.isidentifier() and not keyword.iskeyword(name) and name not in [*variables, "tg"]
-        variables.append(name if is_free and not re.fullmatch(r"v\d+", name) else f"v{place}")
+        word = unicodedata.normalize("NFKC", name)  # as Python reads it
+        is_free = word.isidentifier() and not keyword.iskeyword(word) and word not in [*variables, "tg", "abs"]
+        variables.append(word if is_free and not re.fullmatch(r"v\d+", word) else f"v{place}")
         if node.rule is None:
             label = f", label={json.dumps(name, ensure_ascii=False)}" * bool(name)
             expression = f"tg.Value(\0{label})"
@@ -137,6 +139,12 @@ def _program(reading: Reading, names: Mapping[int, str]) -> list[str]:
             expression = f"tg.dot([{', '.join(operands[:half])}], [{', '.join(operands[half:])}])"
         elif node.rule.name == "sum":
             expression = f"tg.sum({', '.join(operands)})"
+        elif node.rule.by_hand:
+            slopes = node.rule.backward(1.0, node.data, *(parent.data for parent in node.parents))
+            expression = f"tg.micrograd.Value({node.data!r}, [{', '.join(operands)}], {[*slopes]!r})"
+        elif not node.rule.ours:
+            parameters = [f"{word}={value!r}" for word, value in node.rule.parameters.items()]
+            expression = f"tg.RULES[{node.rule.name!r}]({', '.join([*operands, *parameters])})"
         else:
             expression = formula(node.rule, operands, len(operands))
             expression = f"tg.{expression}" if expression.endswith(")") and node.rule.name != "abs" else expression

@@ -140,9 +140,9 @@ def in_evaluation(model: Any) -> Iterator[None]:
             model.train()
 
 
-def explained(value: Value, optimizer: Any) -> str:
+def explained(loss: Value, optimizer: Any) -> str:
     """What made the loss nan or inf."""
     from ..debug import blame
 
-    cause = blame(value, parameters=optimizer.parameters)
-    return f"the loss is {value.data}; the parameters are those before it\n{cause}"
+    cause = blame(loss, parameters=optimizer.parameters)
+    return f"the loss is {loss.data}; the parameters are those before it\n{cause}"

@@ -179,7 +179,7 @@ def rounding_mistake(result: Value) -> str:
         if node.rule.name == "log" and "add" in aspects[0]:
             if min(abs(p.data) for p in node.parents[0].parents) < CANCELS:
                 return f"{_text(node)} loses the digits of the small term: use log1p."
-        elif node.rule.name in ("sub", "add") and abs(node.data) <= CANCELS * max(numbers):
+        elif node.rule.name in ("sub", "add") and abs(node.data) <= CANCELS * max(numbers) < mp.inf:
             left, right = aspects
             return f"{_text(node)} cancels: " + next(hint for a, b, hint in BETTER if a in left and b in right)
     return ""

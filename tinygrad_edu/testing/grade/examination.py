@@ -436,11 +436,14 @@ class Examination:
         few, many = (answer.calls for answer in self._answers(doubled, watched=True))
         if many > 6 * few > 0:
             self._limit("paths", "a node is visited once per path: 40 shared nodes would take years")
-        if error := self._ask(program_of((1.0, 1.0), *((f, (i + 1, 0)) for i in range(1000)))).error:
-            self._limit("depth", f"a chain of 1,000 operations: {error}")
-        else:
+        chain, sound = program_of((1.0, 1.0), *((f, (i + 1, 0)) for i in range(1000))), f in self.fine()
+        sound = sound and not self.mistakes.keys() & WALKS
+        answer = self._ask(chain)
+        if self._wrong(chain, answer) < 0:
             self.right.append("a chain of 1,000 operations")
-        if f in self.fine() and not self.mistakes.keys() & WALKS:
+        elif answer.error or sound:
+            self._limit("depth", f"a chain of 1,000 operations: {answer.error or 'its gradients are wrong'}")
+        if sound:
             self._two_roots(f)
 
     def _limit(self, name: str, sentence: str) -> None:

@@ -232,7 +232,7 @@ def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
 
 
 def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None:
-    """Fork the process of the engine, and when it or the grader ends, or SIGTERM comes, end all it has started.
+    """Fork the process of the engine, and when it or the grader ends, or at a signal, end all it has started.
 
     Its orphans become children of this process, so that none can get away.
     """
@@ -245,7 +245,8 @@ def _guard(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
         _serve(connection, engine, seconds, megabytes)
         os._exit(0)
     connection.close()
-    signal.signal(signal.SIGTERM, lambda *_: _kill([pid]))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _kill([pid]))
     crowd = False
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
         crowd = crowd or len(_descendants()) > PROCESSES

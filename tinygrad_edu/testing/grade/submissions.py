@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -86,10 +87,14 @@ def grade_all(
     if len(submissions) == 1:
         return [grade_one(submissions[0], items)]
     graded: dict[int, Submission] = {}
-    with tqdm(total=len(submissions), unit="engine") as bar:
+    at_once = signal.SIGINT, signal.SIG_DFL  # Ctrl-C ends the pool
+    with tqdm(total=len(submissions), unit="engine", disable=None) as bar:  # None: not in a pipe
         # What was in a pool that broke is graded again, one by one.
         for group in [range(len(submissions)), *([i] for i in range(len(submissions)))]:
-            with ProcessPoolExecutor(jobs) as pool, contextlib.suppress(BrokenProcessPool):
+            with (
+                ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=at_once) as pool,
+                contextlib.suppress(BrokenProcessPool),
+            ):
                 futures = {pool.submit(grade_one, submissions[i], items): i for i in group if i not in graded}
                 for future in as_completed(futures):
                     graded[futures[future]] = future.result()
