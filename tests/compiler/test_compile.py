@@ -524,6 +524,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], list[Value], tuple[Any, ...], type[
     "texts": (line, [A, B], (["a", "b"], [1.0, 2.0]), TypeError, r"got 'a' \(str\): convert it with float\(\)"),
     "dicts": (line, [A, B], ({"x": 1.0}, [1.0]), ValueError, "x\\['x'\\] is a single number"),
     "None": (line, [A, B], (None, [1.0]), TypeError, r"x must hold real numbers, got None \(NoneType\)"),
+    "a text in a row": (line, [A, B], ([[1.0], ["2"]], [1.0, 2.0]), TypeError, r"got '2' \(str\)"),
     "Values": (line, [A, B], ([Value(1.0)], [1.0]), TypeError, r"got Value\(.*\(Value\): take its .data, as in"),
     "a Value among numbers": (rows, MODEL.parameters(), ([[1.0, Value(1.0)]], [0]), TypeError, "take its .data"),
     "a Value": (line, [A, B], (Value(1.0), [1.0]), TypeError, r"\(Value\): take its .data"),

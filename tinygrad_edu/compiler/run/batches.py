@@ -1,7 +1,7 @@
 """Batches: the arguments of a call as arrays of numbers. Bad input raises here."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from numbers import Real
 from typing import Any
@@ -51,7 +51,8 @@ def _as_array(argument: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         if _has_containers(argument):
             raise Irregular(name)
-        raise not_numbers(_first_wrong(as_list(array) if array.ndim else argument), name)
+        listed = as_list(array) if array.ndim and not isinstance(argument, list | tuple) else argument
+        raise not_numbers(next(_wrong(listed), argument), name)
     if array.dtype.kind == "b":
         array = array.astype(np.float64)
     if array.ndim == 0:
@@ -65,11 +66,13 @@ def _has_containers(x: Any) -> bool:
     return isinstance(x, list | tuple) and any(map(_has_containers, x))
 
 
-def _first_wrong(x: Any) -> Any:
-    """The first item of nested lists that is not a real number."""
-    while isinstance(x, list) and x:
-        x = next((part for part in x if not isinstance(part, Real)), x[0])
-    return x
+def _wrong(x: Any) -> Iterator[Any]:
+    """The items of nested lists that are not real numbers."""
+    if isinstance(x, list | tuple):
+        for part in x:
+            yield from _wrong(part)
+    elif not isinstance(x, Real):
+        yield x
 
 
 @dataclass(frozen=True, eq=False)
