@@ -222,7 +222,7 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
         "  error     ZeroDivisionError",
     ),
     # the second derivative
-    "a slope that is no graph": (rule_of("x * x", "u * 2 * getattr(x, 'data', x)"), SECOND, "for x and x is"),
+    "no graph": (rule_of("x * x / 2**51", "u * getattr(x, 'data', x) / 2**50"), SECOND, "for x and x is wrong"),
     # other numbers
     "math on floats": (rule_of("math.tanh(x)", "u * (1 - o * o)"), NUMBERS, "turns an mpmath number into a float"),
     "a float for pi": (rule_of("x * constants(x)[0]", "u * math.pi"), NUMBERS, "loses digits on mpmath numbers"),

@@ -108,6 +108,7 @@ def test_a_power_of_a_fraction_stays_exact() -> None:
         y = x**exponent
         y.backward()
         assert repr((y.data, x.grad)) == repr((Fraction(4, 9), Fraction(-4, 3)))
+    assert (Value(Fraction(1, 3)) ** 200.0).data == Fraction(1, 3**200)
 
 
 def test_detach_is_a_number_without_gradient_and_a_node() -> None:

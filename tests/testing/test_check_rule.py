@@ -23,11 +23,11 @@ from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
 from tinygrad_edu.testing.check import deadline
 from tinygrad_edu.testing.check.case import Case
 from tinygrad_edu.testing.check.mathematics import reference_of
-from tinygrad_edu.testing.check.mistakes import origin
+from tinygrad_edu.testing.check.mistakes import lost_where, origin
 from tinygrad_edu.testing.check.points import grid_of, inside, line_of
 from tinygrad_edu.testing.check.reference import Reference, ulps
 from tinygrad_edu.testing.check.rule_check import _simplest
-from tinygrad_edu.testing.check.rule_properties import has_right_second_derivatives
+from tinygrad_edu.testing.check.rule_properties import has_right_second_derivatives, keeps_digits
 
 pytestmark = pytest.mark.usefixtures("own_rules")
 
@@ -272,6 +272,9 @@ def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch:
 def test_a_search_whose_time_is_up_while_it_shrinks_ends_quietly() -> None:
     answers = iter([True])
     assert _simplest(RULES["tanh"], st.tuples(st.floats(1, 2)), lambda point: next(answers, False)) is None
+    case = Case(RULES["tanh"], reference_of(RULES["tanh"]), 0.5)
+    case.points, case.clock = [(1.0,)], deadline.TimeLimit(0)
+    assert lost_where(case, 1) == ""
 
 
 def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +367,7 @@ BAD: list[tuple[type[Exception], str, Any]] = [
     (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", domain=[st.floats()] * 2)),
     (ValueError, "domain has 0 intervals for 1 inputs", lambda: check_rule("exp", domain=[])),
     (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", domain=st.text())),
+    (TypeError, r"inputs of mul must give 2 number", lambda: check_rule("mul", domain=[st.floats(), st.text()])),
     (TypeError, NO_NUMBERS, asked(identity, one_share, lambda x: None)),
     (TypeError, NO_NUMBERS, asked(identity, one_share, lambda x, y: x)),
     (ValueError, "no real value or slope at most", asked(identity, one_share, lambda x: mp.sqrt(-1 - x * x))),
@@ -463,6 +467,12 @@ def test_a_second_derivative_that_overflows_is_told_from_a_wrong_one() -> None:
     with pytest.raises(RuleMismatch, match="the second derivative for x and x is wrong") as caught:
         check_rule(rule)
     assert (caught.value.report.mathematics, caught.value.report.rounding) == ("right", "wrong")
+
+
+def test_a_float_for_pi_is_seen_where_the_numbers_are_of_ordinary_size() -> None:
+    rule = rule_of("exp(x) * constants(x)[0]", "u * exp(x) * math.pi", domain=(Interval(0, 9),))
+    with pytest.raises(RuleMismatch, match="the slope for x loses digits on mpmath numbers"):
+        keeps_digits(Case(rule, reference_of(rule), 32), (1.5,))
 
 
 def test_the_constant_of_a_choice_is_no_float() -> None:
@@ -575,9 +585,12 @@ def test_numbers_in_the_code_of_a_rule_are_tried() -> None:
         check_rule(rule_of("x * y", "u * y * where(equal(x, 1.37 * y), 2, 1)", "u * x"), budget=5)
 
 
-@pytest.mark.parametrize("u", ["where(u > 1e6, 1e6, u)", "where(abs(u) < 1e-9, 0, u)", "u + equal(u, 0)"])
-def test_upstream_is_tried_far_from_1(u: str) -> None:
-    with pytest.raises(RuleMismatch, match="upstream not used linearly"):
+@pytest.mark.parametrize(
+    ("u", "share"),
+    [("where(u > 1e6, 1e6, u)", 2.0**31), ("where(abs(u) < 1e-9, 0, u)", 2.0**-39), ("u + equal(u, 0)", 0.0)],
+)
+def test_upstream_is_tried_far_from_1(u: str, share: float) -> None:
+    with pytest.raises(RuleMismatch, match=f"upstream not used linearly\n.*\n  expected  {share}\n"):
         check_rule(rule_of("x * x", f"({u}) * 2 * x"), budget=5)
 
 
