@@ -141,6 +141,7 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "a billionth": (rule_of("tanh(x)", "u * tanh_slope(x) * (1 + 1e-9)"), FORMULA, "1.000000001 times the slope"),
     "a third": (rule_of("x * x * x", "u * x * x"), FORMULA, "a factor 3 is missing"),
     "minus": (rule_of("tanh(x)", "-u * tanh_slope(x)"), FORMULA, "the sign is wrong"),
+    "no factor out": (rule_of("sigmoid(x)", "u * sigmoid(-x)"), FORMULA, "a factor out is missing"),
     "x for out": (rule_of("tanh(x)", "u * (1 - x * x)"), FORMULA, "x is used where out is meant"),
     "out for x": (rule_of("x * x", "2 * u * o"), FORMULA, "a factor x is too many"),
     "1 / slope": (rule_of("exp(x)", "u * exp(-x)"), FORMULA, "it is 1 / slope"),

@@ -74,6 +74,7 @@ def test_the_relative_error() -> None:
     assert row.relative_error == 0.5
     assert row._replace(analytic=-1.0).relative_error == 1
     assert row._replace(analytic=0.0, numeric=0.0).relative_error == 0
+    assert row._replace(analytic=1 / 3, numeric=2 / 3, verdict="ok").cells()[2:4] == ["0.3333", "0.6667"]
 
 
 @FEWER
