@@ -20,15 +20,7 @@ from tinygrad_edu.testing.check.reference import within_reach
 
 ANYWHERE, POSITIVE, UNIT = Interval(), Interval(0, math.inf, open=True), Interval(0, 1)
 FACTORS = ("0", "0.5", "-1", "1.000001", "2", "7")
-KINDS = (
-    "at a point",
-    "on a tie",
-    "in a window",
-    "in an operand",
-    "beyond 1e3",
-    "at subnormals",
-    "upstream",
-)
+KINDS = ("at a point", "on a tie", "in a window", "in an operand", "beyond 1e3", "at subnormals", "upstream")
 
 # --- Expressions, with their slopes -------------------------------------------------------------------------
 UNARY = {  # the value, and the slope for the operand {0}
@@ -63,11 +55,7 @@ BINARY = {  # the value, and the slopes for {0} and {1}
     "sub": ("{0} - {1}", "1", "-1"),
     "mul": ("{0} * {1}", "{1}", "{0}"),
     "div": ("{0} / (2 + {1} * {1})", "1 / (2 + {1} * {1})", "-2 * {0} * {1} / pow(2 + {1} * {1}, 2)"),
-    "max": (
-        "maximum({0}, {1})",
-        "(1 + sign({0} - {1})) / (2 + 0 * {0})",
-        "(1 - sign({0} - {1})) / (2 + 0 * {0})",
-    ),
+    "max": ("maximum({0}, {1})", "(1 + sign({0} - {1})) / (2 + 0 * {0})", "(1 - sign({0} - {1})) / (2 + 0 * {0})"),
 }
 
 

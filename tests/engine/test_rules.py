@@ -12,6 +12,7 @@ import pytest
 from cases import CASES, FEWER, OURS
 from hypothesis import settings
 
+import tinygrad_edu as tg
 from tinygrad_edu import Value, rule
 from tinygrad_edu.engine.rules import RULES, Interval, Rule
 from tinygrad_edu.testing import check_rule
@@ -126,6 +127,7 @@ def test_a_rule_with_parameters_may_be_declared_again(decorated: Any) -> None:
 
 def test_arrays_reach_outside_the_domain_and_an_error_shows_every_operand() -> None:
     np.testing.assert_array_equal(RULES["log2"](np.array([-1.0, 0.0, 8.0])), [math.nan, -math.inf, 3.0])
+    np.testing.assert_array_equal(tg.elementary.equal(np.array([1.0, 2.0]), 1.0), [1.0, 0.0])
     with pytest.raises(ZeroDivisionError, match=r"^mod\(3\.0, 0\.0\): division by zero$"):
         RULES["mod"](3.0, 0.0)
 

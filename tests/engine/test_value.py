@@ -70,10 +70,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: tg.dot([1.0, 2.0], [x]), ValueError, "2 and 1 numbers"),
     (lambda: tg.take(xs, -1), IndexError, "take has the indices 0 to 2, got -1."),
     (lambda: tg.take(xs, 3), IndexError, "take has the indices 0 to 2, got 3."),
-    *(
-        (lambda i=i: tg.take(xs, i), TypeError, "take needs a plain whole number as the index, got")
-        for i in (1.0, "1", None, x)
-    ),
+    *((lambda i=i: tg.take(xs, i), TypeError, "a plain whole number as the index") for i in (1.0, "1", None, x)),
 ]
 test_errors_are_one_sentence = refused(ERRORS)
 
@@ -111,6 +108,7 @@ def test_a_power_of_a_fraction_stays_exact() -> None:
         y = x**exponent
         y.backward()
         assert repr((y.data, x.grad)) == repr((Fraction(4, 9), Fraction(-4, 3)))
+    assert (Value(Fraction(1, 3)) ** 200.0).data == Fraction(1, 3**200)
 
 
 def test_detach_is_a_number_without_gradient_and_a_node() -> None:

@@ -32,10 +32,7 @@ p, t, s, rows = map(np.array, (P, T, SIGNS, ROWS))
 d, shares, hot = p - t, softmax(rows), np.eye(3)
 huber_of_2, binary = functools.partial(nn.huber, delta=2.0), nn.binary_cross_entropy_with_logits
 binary_losses = -t * np.log(sigmoid(p)) - (1 - t) * np.log(1 - sigmoid(p))
-half, halves = (
-    [[0.0, 0.5, 0.0], [0.0] * 3],
-    [(shares - hot[1])[0] / 2, np.zeros(3)],
-)  # half a target: all is halved
+half, halves = ([[0.0, 0.5, 0.0], [0.0] * 3], [(shares - hot[1])[0] / 2, np.zeros(3)])  # half a target
 far = np.where(abs(d) <= 2, d**2 / 2, 2 * (abs(d) - 1))
 # (loss, predictions, targets, the loss of each, its gradient)
 CASES: dict[str, tuple[Any, Any, Any, Any, Any]] = {

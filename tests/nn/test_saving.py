@@ -237,10 +237,7 @@ FAULTS: dict[str, tuple[Any, str]] = {  # what the file holds, and what is said 
     "no model": (WHOLE | {"model": [CALL]}, f"{CUT}: it has no model"),
     "no optimizer": (WHOLE | {"optimizer": 5}, f"{CUT}: it has no optimizer"),
     "empty state": (WHOLE | {"state": {}}, r"The state does not fit the model \(missing: 'layer0.neuron0.b'"),
-    "text": (
-        WHOLE | {"state": STATE | {"layer0.neuron0.w0": "0.5"}},
-        "neuron0.w0' must be one real number, got '0.5'",
-    ),
+    "text": (WHOLE | {"state": STATE | {"layer0.neuron0.w0": "0.5"}}, "must be one real number, got '0.5'"),
     "architecture": (
         WHOLE | {"model": CALL | {"options": CALL["options"] | {"n_inputs": 3}}},
         r"another architecture: MLP\(activation='relu', n_inputs=3, n_outputs=\[2, 1\]\), not MLP\(.*n_inputs=2",

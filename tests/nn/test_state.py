@@ -108,12 +108,7 @@ MISFITS: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = [  
     (ARRAYS, {"bias": 1.0}, ValueError, r"'bias' has the shape \(\), that of the model \(1,\)"),
     (ARRAYS, {"bias": ["a"]}, TypeError, "The state of 'bias' must be one real number, got 'a'"),
     (NORM, {"running_var": 5}, ValueError, r"'running_var' has the shape \(\), that of the model \(1,\)"),
-    (
-        NORM,
-        {"running_var": [1.0, 2.0]},
-        ValueError,
-        r"'running_var' has the shape \(2,\), that of the model \(1,\)",
-    ),
+    (NORM, {"running_var": [1.0, 2.0]}, ValueError, r"'running_var' has the shape \(2,\), that of the model"),
     (NORM, {"running_var": [None]}, TypeError, "'running_var' must be one real number, got None"),
     (NORM, {"running_var": {"a": 1}}, TypeError, "'running_var' must be one real number, got 'a'"),
 ]

@@ -425,6 +425,9 @@ def test_an_emitted_update_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyP
         step([2.0])
         step([2.0])
     assert vector[0] == pytest.approx(1 - 0.1 * 2 - 0.1 * 3.8, rel=1e-15)
+    steps = Signed([Value(1.0)], lr=0.1).vectors(np.array([1.0]))  # 1 becomes 0.99
+    for end, agrees in ((0.99, True), (0.99 + 1e-14, True), (0.99 + 1e-9, False), (-0.99, False)):
+        assert steps.agrees(lambda place, end=end: lambda *_: place.fill(end), np.array([2.0])) is agrees
 
 
 def test_a_step_that_cannot_be_made_moves_nothing() -> None:

@@ -74,6 +74,7 @@ def test_the_relative_error() -> None:
     assert row.relative_error == 0.5
     assert row._replace(analytic=-1.0).relative_error == 1
     assert row._replace(analytic=0.0, numeric=0.0).relative_error == 0
+    assert row._replace(analytic=1 / 3, numeric=2 / 3, verdict="ok").cells()[2:4] == ["0.3333", "0.6667"]
 
 
 @FEWER
@@ -395,6 +396,7 @@ def test_a_right_formula_that_loses_its_digits_is_told() -> None:
 
 ON_FLOATS: list[tuple[Callable[..., Any], float, str, str]] = [  # f, x, the verdict, a part of the note
     (lambda x: x + math.exp(x.data), 1.0, "WRONG", "by differences of floats"),
+    (lambda x: x + math.exp(1 + 512 * x.data) / 512, 0.0, "WRONG", "by differences of floats"),  # sees 2^-60
     (lambda x: x * x + 0 * math.exp(x.data), 3.0, "ok", ""),
     (lambda x: x * float(np.cos(float(x.data)) * 0 + 2), 3.0, "ok", ""),
     (lambda x: x * x * (2.0 if isinstance(x.data, float) else None), 3.0, "ok", "by differences of floats"),

@@ -8,14 +8,7 @@ import pytest
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Value
-from tinygrad_edu.testing import (
-    assert_near,
-    complex_step,
-    decisions,
-    dual,
-    mathematical,
-    path_sum,
-)
+from tinygrad_edu.testing import assert_near, complex_step, decisions, dual, mathematical, path_sum
 
 
 @pytest.mark.parametrize("name", ["tanh", "erf", "gelu", "softplus", "log", "asin", "sigmoid", "silu"])

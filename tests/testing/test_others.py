@@ -49,11 +49,7 @@ def test_what_other_libraries_lose_is_told(jax: Any, torch: Any) -> None:
 
 
 ERRORS: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
-    (
-        lambda jax: from_jax(jax.scipy.special.gammaln).forward(mpf(2)),
-        NotImplementedError,
-        "'lgamma' is not known",
-    ),
+    (lambda jax: from_jax(jax.scipy.special.gammaln).forward(mpf(2)), NotImplementedError, "lgamma' is not known"),
     (lambda jax: from_jax(lambda *xs: sum(xs)), TypeError, "any number of inputs: say how many by n_inputs="),
     (lambda jax: from_jax(jax.nn.softmax), TypeError, "does not take 1 number.*needs component="),
     (lambda jax: from_jax(lambda x: jax.numpy.stack([x, x])), TypeError, r"returns an array of shape \(2,\)"),
@@ -99,9 +95,7 @@ def test_where_jax_keeps_no_digit_is_undecided_and_shown(jax: Any, prove_rule: A
     assert not certificate.ok
     (text,) = certificate.undecided
     assert text.startswith("-50.0 to -35.6")
-    assert not prove_rule(
-        from_jax(jax.numpy.expm1), domain=(-38, -37.5)
-    ).ok  # 0 for 4e-17: no rounded input does this
+    assert not prove_rule(from_jax(jax.numpy.expm1), domain=(-38, -37.5)).ok  # 0 for 4e-17
     assert "no digit of the slope is right at -" in text
     assert "  undecided" in repr(certificate).splitlines()
     softplus = prove_rule(from_jax(jax.nn.softplus), domain=(-30, 30))  # it compares with inf
@@ -164,9 +158,7 @@ def mathematics_of(rule: Rule) -> str:
         return str(error.report.mathematics)
 
 
-def test_softmax_is_a_rule_for_each_component_and_layer_norm_has_the_right_formula(
-    jax: Any, prove_rule: Any
-) -> None:
+def test_softmax_is_a_rule_for_each_component_and_layer_norm_is_right(jax: Any, prove_rule: Any) -> None:
     rule = from_jax(jax.nn.softmax, 3, 1)
     out = rule.forward(0.1, 0.2, 0.4)
     assert out == pytest.approx(math.exp(0.2) / sum(map(math.exp, (0.1, 0.2, 0.4))))

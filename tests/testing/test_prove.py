@@ -292,8 +292,7 @@ QUICK = ("tanh", "log", "relu", "div", "pow", "sin", "sqrt", "max")  # the other
 
 @pytest.mark.parametrize("mistake", range(len(ALTERATIONS)))
 @pytest.mark.parametrize(
-    "rule",
-    [pytest.param(r, id=r.name, marks=[] if r.name in QUICK else [pytest.mark.slow]) for r in CERTIFIED],
+    "rule", [pytest.param(r, id=r.name, marks=[] if r.name in QUICK else [pytest.mark.slow]) for r in CERTIFIED]
 )
 def test_an_altered_rule_is_not_certified(rule: Rule, mistake: int) -> None:
     if rule.name in ("sign",) or (rule.name == "where" and mistake == 3):

@@ -46,9 +46,7 @@ def test_boxes_lie_apart_and_within(make, rankdir: str) -> None:
     assert len(boxes) >= 7
     assert len(elements(drawing, "path")) >= 7
     for path in elements(drawing, "path"):  # each arrow leads on, never back
-        ends = [
-            tuple(map(float, point.split())) for point in re.findall(r"[MC]?(-?[\d.]+ -?[\d.]+)", path.get("d"))
-        ]
+        ends = [tuple(map(float, p.split())) for p in re.findall(r"[MC]?(-?[\d.]+ -?[\d.]+)", path.get("d"))]
         assert ends[0][rankdir == "TB"] < ends[3][rankdir == "TB"]
     for x, y, w, h in boxes:
         assert x >= 0 <= y
