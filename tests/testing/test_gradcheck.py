@@ -164,6 +164,8 @@ def test_names_without_a_signature_of_a_rule_and_of_a_derivative() -> None:
     report = gradcheck(Opaque(), 2, [3])
     assert [row.name for row in report.rows] == ["input 0", "input 1[0]"]
     assert repr(report).startswith("gradcheck of Opaque, 2 inputs")
+    report = gradcheck(lambda p, q: p["w"][0] * p["b"] * q, {"w": [2], "b": 3}, 4)
+    assert [(row.name, row.analytic) for row in report.rows] == [("p['b']", 8.0), ("p['w'][0]", 12.0), ("q", 6.0)]
     report = gradcheck(RULES["div"], 1, 2)
     assert [row.name for row in report.rows] == ["x", "y"]
     assert repr(report).startswith("gradcheck of div, 2 inputs, recipe '50 digits'\n")

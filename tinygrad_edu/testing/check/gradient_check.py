@@ -88,7 +88,7 @@ class GradientMismatch(AssertionError):
 def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = DIGITS) -> GradientReport:
     """Compare the engine's gradient of f, input by input, with differences of f.
 
-    f is called as by `grad`: the inputs are numbers, Values or nested lists of them, for which f gets fresh Values
+    f is called as by `grad`: the inputs are numbers, Values, lists or dicts of them, and f gets fresh Values
     (of floats: Fractions and mpmath numbers are rounded). f returns one number. No `.grad` of yours is written.
 
     The verdicts: "ok"; "WRONG"; "kink", the gradient lies between the slopes on the two sides; "undecided", f has

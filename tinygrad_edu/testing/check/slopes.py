@@ -100,9 +100,9 @@ def names_of(f: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
         arguments = {f"input {i}": x for i, x in enumerate(inputs)}
 
     def walk(name: str, x: Any) -> Iterator[str]:
-        if isinstance(x, list | tuple) or getattr(x, "ndim", 0) > 0:
-            for i, part in enumerate(x):
-                yield from walk(f"{name}[{i}]", part)
+        if isinstance(x, dict | list | tuple) or getattr(x, "ndim", 0) > 0:
+            for i, part in ((key, x[key]) for key in sorted(x, key=repr)) if isinstance(x, dict) else enumerate(x):
+                yield from walk(f"{name}[{i!r}]", part)
         else:
             yield getattr(x, "label", "") or name
 
