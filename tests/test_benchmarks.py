@@ -1,7 +1,6 @@
 """The benchmarks run, without the engines that they compare with too; how long things take is nobody's test."""
 
 import importlib.util
-import os
 import re
 from pathlib import Path
 
@@ -46,21 +45,9 @@ def test_compiled_agrees_with_all_and_prints_every_table() -> None:
     assert batches | {"hvp / gradient", "compiled, backend=python"} <= set(rows)
 
 
-def test_one_part_can_be_asked_for() -> None:
-    result = run(BENCHMARKS + "compiled.py", "--quick", "--only", "derivatives")
-    assert result.returncode == 0, result.stderr
-    assert "Derivatives of compiled functions" in result.stdout
-    assert "Classifier" not in result.stdout
-
-
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.setattr(os, "environ", dict(os.environ))  # it sets the number of threads
-    return importlib.import_module("compiled")
-
-
 @pytest.mark.parametrize("wrong", [(2.0, [1.0, 0.0]), (1.0, [1.0, 1e-3]), (1.0, [1.0, float("nan")])])
-def test_disagreement_ends_it(compiled, wrong: tuple[float, list[float]]) -> None:
+def test_disagreement_ends_it(wrong: tuple[float, list[float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    compare = importlib.import_module("common").compare
     with pytest.raises(SystemExit, match=r"other is .* away"):
-        compiled.compare({"this": ((1.0, [1.0, 0.0]), None), "other": (wrong, None)}, 1e-4)
+        compare({"this": ((1.0, [1.0, 0.0]), None), "other": (wrong, None)}, 1e-4)

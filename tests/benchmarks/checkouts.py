@@ -8,7 +8,6 @@ median of the rounds, each the least of 15 blocks of 0.05 s; and how many times 
 once more with the thresholds of malloc raised: without that, arrays over 128 kB go back to the system after use.
 """
 
-import functools
 import importlib
 import json
 import math
@@ -19,58 +18,47 @@ import sys
 import time
 from pathlib import Path
 
-PROGRAMS = {f"MLP 784-128-10, batch {n}": ("contenders", "Classifier", (784, 128, 10), n) for n in (32, 128, 512)}
-PROGRAMS |= {"moons": ("contenders", "Moons"), "convnet": ("structures", "Convnet")}
-PROGRAMS |= {f"attention, {n}": ("structures", "Attention", n == "masked") for n in ("masked", "causal")}
-PROGRAMS |= {"GRU": ("structures", "GRU"), "RNN of 300 steps": ("structures", "RNN")}
-PROGRAMS |= {"12 residual blocks": ("structures", "Residual")}
+CASES = ["Moons()", *(f"Classifier(batch={n})" for n in (32, 128, 512)), "Convnet()", "Attention(True)"]
+CASES += ["Attention(False)", "GRU()", "RNN()", "Residual()"]
 RAISED = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(1 << 30))
 
 
-def measure(checkout, name, blocks):
+def measure(checkout, case, blocks):
     """Print the milliseconds of a step, with the package of this checkout."""
     sys.path.insert(0, checkout)
     tg = importlib.import_module("tinygrad_edu")  # before a benchmark imports that of its own checkout
     assert Path(tg.__file__).is_relative_to(checkout), tg.__file__
-    common = importlib.import_module("common")
-    module, kind, *sizes = PROGRAMS[name]
-    case = getattr(importlib.import_module(module), kind)(*sizes)
+    common, *modules = map(importlib.import_module, ("common", "contenders", "structures"))
+    case = eval(case, vars(modules[0]) | vars(modules[1]))
     step = tg.compile(case.loss, case.parameters, "float64")
-    call = functools.partial(step.value_and_grad, *case.batch)
-    for _ in range(3):
-        call()
     with step.arrays():
-        print(json.dumps(min(common.block(call, 0.05, time.process_time) for _ in range(blocks)) * 1e3))
+        times = [
+            common.block(lambda: step.value_and_grad(*case.batch), 0.05, time.process_time) for _ in range(blocks)
+        ]
+    print(json.dumps(min(times) * 1e3))
 
 
 def main():
     common = importlib.import_module("common")
     parser = common.parser_of(__doc__, 3, markdown="a table for a README")
     parser.add_argument("checkout", type=Path, help="the other one")
-    chosen = parser.parse_args()
-    settings = common.Settings(chosen)
-    checkouts = {"before": str(chosen.checkout.resolve()), "now": str(common.ROOT)}
-    settled = {"": {}, ", malloc raised": RAISED}
-    names = list(PROGRAMS)[3:4] if chosen.quick else list(PROGRAMS)
-    rows, ratios = [], {key: [] for key in settled}
-    for name in names:
-        row, blocks = [name], 1 if chosen.quick else 15
-        for key, more in settled.items():
-            seen = {which: [] for which in checkouts}
-            for turn in range(settings.rounds):
-                for which in list(checkouts)[:: -1 if turn % 2 else 1]:
-                    command = [sys.executable, __file__, "--measure", checkouts[which], name, str(blocks)]
-                    out = subprocess.check_output(command, env=os.environ | {"OMP_NUM_THREADS": "1"} | more)
-                    seen[which].append(json.loads(out.splitlines()[-1]))
-            row += [common.number(statistics.median(times)) for times in seen.values()]
-            row.append(common.ratio(seen["now"], seen["before"]))
-            ratios[key].append(statistics.median(a / b for a, b in zip(seen["now"], seen["before"], strict=True)))
-        rows.append(row)
-        print(*row, sep=", ", file=sys.stderr, flush=True)
-    means = [f"{math.exp(statistics.fmean(map(math.log, own))):.2f}" for own in ratios.values()]
+    settings = common.Settings(chosen := parser.parse_args())
+    checkouts, blocks = [str(chosen.checkout.resolve()), str(common.ROOT)], 1 if chosen.quick else 15
+    rows, ratios = [], []
+    for case in CASES[: 1 if chosen.quick else None]:
+        rows.append([case])
+        for settled in ({}, RAISED):
+            before, now = seen = [], []
+            for which in [0, 1, 1, 0] * (settings.rounds // 2 + 1):
+                command = [sys.executable, __file__, "--measure", checkouts[which], case, str(blocks)]
+                out = subprocess.check_output(command, env=os.environ | {"OMP_NUM_THREADS": "1"} | settled)
+                seen[which].append(json.loads(out.splitlines()[-1]))
+            rows[-1] += [common.milliseconds([x / 1e3 for x in own]) for own in seen] + [common.ratio(now, before)]
+            ratios.append(math.log(statistics.median(a / b for a, b in zip(now, before, strict=True))))
+    means = [f"{math.exp(statistics.fmean(ratios[i::2])):.2f}" for i in (0, 1)]
     rows.append(["geometric mean", "", "", means[0], "", "", means[1]])
-    header = ["ms, float64", *(f"{x}{key}" for key in settled for x in ("before", "now", "now / before"))]
-    common.table(header, rows, settings)
+    header = [f"{x}{more}" for more in ("", ", malloc raised") for x in ("before", "now", "now / before")]
+    common.table(["ms, float64", *header], rows, settings)
     common.machine(settings)
 
 

@@ -1,19 +1,16 @@
 """How fast compiled steps are: beside NumPy written by hand, PyTorch and the eager engine.
 
-    python tests/benchmarks/compiled.py [--only PART] [--rounds N] [--quick] [--markdown]
-    OMP_NUM_THREADS=1 python tests/benchmarks/compiled.py    # one thread for everybody; two if nothing is said
+    python tests/benchmarks/compiled.py [--only PART] [--rounds N] [--quick] [--markdown]  # $OMP_NUM_THREADS: 2
 
 The parts, each forward, loss and all gradients:
   mnist    the classifier 784-128-10 in batches of 32, 128 and 512, of both precisions
   structures  a convnet, attention, a GRU, an RNN of 300 steps, 12 residual blocks and an equation of 5,000 steps:
            what the compiler must find, beside programs written by hand
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
-  derivatives  gradients per example of the classifier at a batch of 128, beside NumPy with `einsum` that writes
-           into one matrix, as ours do; a product with its Hessian and the Hessian of a fit of 49 parameters (MLP
-           1-16-1, 200 points), beside a gradient of the same function
-  documents  microgpt as it is published, on names of many lengths: a document in a batch of 64 of equal length,
-           with the gradient, beside the same on Values; and one pass over the names in batches of 64 as they
-           come, compiling for every length included
+  derivatives  gradients per example of the classifier at a batch of 128, beside NumPy with `einsum`; a product with
+           its Hessian, and the Hessian of a fit of 49 parameters and 200 points, beside a gradient of the same
+  documents  microgpt as it is published: a document in a batch of 64 of equal length, beside the same on Values;
+           and one pass over names of many lengths in batches of 64, compiling included
 
 Compiled steps, NumPy by hand and PyTorch share a process. README.md says how every comparison is made.
 """

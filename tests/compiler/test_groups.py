@@ -223,9 +223,9 @@ def test_constants_are_no_boxes_and_told_from_inputs_of_their_name() -> None:
 
 
 def test_one_program_has_one_drawing() -> None:
-    assert classifier().draw().source == classifier().draw().source
-    assert "rankdir=TB" in classifier().draw(rankdir="TB").source
-    assert classifier().draw(format="png").format == "png"
+    drawing = classifier().draw(rankdir="TB", format="png")
+    assert (drawing.source, drawing.format) == (classifier().draw(rankdir="TB").source, "png")
+    assert "rankdir=TB" in drawing.source
     with pytest.raises(ValueError, match='rankdir is "LR"'):
         classifier().draw(rankdir="up")
 

@@ -149,12 +149,11 @@ def test_one_program_is_for_every_length(function: Any, verify: bool, monkeypatc
 @pytest.mark.parametrize("lengths", [(33, 41, 103), (104, 20, 36)])
 @pytest.mark.filterwarnings("ignore:The function does not use")
 def test_both_directions_at_odd_and_at_long_lengths(lengths: Any, function: Any) -> None:
-    parameters, batch = flat(FUNCTIONS[function][0]), FUNCTIONS[function][1]
-    step, sources = tg.compile(function, parameters), set()
-    for n, length in enumerate(lengths):
-        check(step, function, parameters, *batch(length, length))
+    step, sources = tg.compile(function, ALL), set()
+    for length in lengths:
+        check(step, function, ALL, *FUNCTIONS[function][1](length, length))
         sources.add(step.source)
-        assert n or (step._latest.lowered is None) == (length > 100)  # a long one is made of two short ones
+        assert length < 104 or step._latest.lowered is None  # the program is made of those for two short lengths
     assert len(sources) == 1
 
 

@@ -9,7 +9,6 @@ import pytest
 from tinygrad_edu.compiler.backends.text import ArrayText, Elements, shown, tuple_text
 from tinygrad_edu.compiler.find import lower
 from tinygrad_edu.compiler.find.lowered import Lowered
-from tinygrad_edu.compiler.find.views import digits_of_axes
 from tinygrad_edu.compiler.ir.axes import Reads
 from tinygrad_edu.compiler.ir.front import Front
 from tinygrad_edu.compiler.ir.routine import Array, B
@@ -79,9 +78,3 @@ def test_an_access_reads_what_the_index_says() -> None:
 )
 def test_permutations_and_steps_are_no_gathers(index: Any, source: Any) -> None:
     assert not read(index, source, False)[1]
-
-
-def test_what_follows_no_pattern_has_no_digits() -> None:
-    assert digits_of_axes(np.array([0, 1, 3, 2])) is None
-    assert digits_of_axes(np.array([[0, 1], [2, 4]])) is None
-    assert digits_of_axes(np.array([0, 3, 1, 4, 2, 5])) == [[(3, 1), (2, 3)]]
