@@ -7,8 +7,8 @@ The parts, each forward, loss and all gradients:
   structures  a convnet, attention, a GRU, an RNN of 300 steps, 12 residual blocks and an equation of 5,000 steps:
            what the compiler must find, beside programs written by hand
   west     10,000 operations without any regular structure, by "Fastest Autograd in the West"
-  derivatives  gradients per example of the classifier at a batch of 128, beside NumPy with `einsum`; a product with
-           its Hessian, and the Hessian of a fit of 49 parameters and 200 points, beside a gradient of the same
+  derivatives  gradients per example of the classifier at a batch of 128, beside NumPy by `einsum`; a product
+           with its Hessian, and the Hessian of a fit of 49 parameters and 200 points, beside a gradient of it
   documents  microgpt as it is published: a document in a batch of 64 of equal length, beside the same on Values;
            and one pass over names of many lengths in batches of 64, compiling included
 
