@@ -180,7 +180,7 @@ def test_many_vectors_and_examples_are_taken_in_parts(largest: int, monkeypatch:
     function, parameters, batch = CASES["cross_entropy_one_hot"]()
     whole = tg.compile(function, parameters).hessian(*batch)
     monkeypatch.setattr(derivatives, "LARGEST", largest)
-    np.testing.assert_allclose(tg.compile(function, parameters).hessian(*batch), whole, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(tg.compile(function, parameters).hessian(*batch), whole, rtol=1e-12, atol=1e-16)
 
 
 W = [Value(0.3), Value(-0.7)]

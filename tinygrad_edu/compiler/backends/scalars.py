@@ -116,7 +116,7 @@ class Scalars:
         self.arguments = {key: list(map(self.book.leaf, named)) for key, named in own.items()}
         adjoints = set(plan.program.adjoints.values())
         for self._n, item in enumerate(_in_loops(plan.program)):
-            if not adjoints.isdisjoint(stmt.out.array for stmt in getattr(item, "body", [item])):
+            if not adjoints.isdisjoint(stmt.out.array for stmt in item.body):
                 self.book.special("backward", ())
             if isinstance(item, Loop):
                 self._stages(item)

@@ -421,11 +421,10 @@ def first_writes(items: list[Stmt | Loop], needed: Iterable[Array]) -> None:
     order = 0
     for item in items:
         loop = item if isinstance(item, Loop) else None
-        body: list[Any] = loop.body if loop else [item]
-        for n, stmt in enumerate(body):
+        for n, stmt in enumerate(item.body):
             if stmt.adds:
                 writers.setdefault(stmt.out.array, []).append((stmt, loop, order + n))
-        order += loop.axis.size * len(body) if loop else 1
+        order += loop.axis.size * len(loop.body) if loop else 1
     items[:0] = [stmt for array, own in writers.items() for stmt in _zeros(array, own)]
 
 

@@ -272,6 +272,11 @@ class Stmt:
     rule: Rule | None = None
     operands: tuple[Any, ...] = ()
 
+    @property
+    def body(self) -> list["Stmt"]:
+        """Itself alone, where a loop has its statements."""
+        return [self]
+
     def reads(self) -> Iterator[Access]:
         """What it reads."""
         return reads_in(self.value)
@@ -300,7 +305,4 @@ class Routine:
     def statements(self) -> Iterator[tuple[Stmt, Loop | None]]:
         """Every statement, with the loop in which it stands."""
         for item in self.items:
-            if isinstance(item, Loop):
-                yield from ((stmt, item) for stmt in item.body)
-            else:
-                yield item, None
+            yield from ((stmt, item if isinstance(item, Loop) else None) for stmt in item.body)

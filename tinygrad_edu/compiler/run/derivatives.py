@@ -113,7 +113,7 @@ class _DerivativeWriter:
         self.results = {leaf: program.adjoints[leaf] for leaf in wanted}
         self.program = _without_the_rest(program, self.results.values())
         varied = chain(self.along.values(), self.results.values())
-        self.once = _without(self.program, varied) if kind == "hessian" else []
+        self.n_once = _bring_forward(self.program, varied) if kind == "hessian" else 0
         self.parameters = parameters_of(lowered, front, self.program)
         self.source = self._source()
 
@@ -162,7 +162,7 @@ class _DerivativeWriter:
         views = [x.adjoint for x in self.parameters if x.is_gradient_view and x.adjoint and has_views]
         gapped = [(x.array, x.adjoint, self.along.get(x.array)) for x in self.parameters if x.has_gaps]
         gaps = filter(None, chain(*gapped, views * each))  # those of all examples are parts of rows
-        self.statements = statements = Statements(self.program, views, gaps, results.values(), len(self.once))
+        self.statements = statements = Statements(self.program, views, gaps, results.values(), self.n_once)
         buffers = {name: f"{name} = {array}" for name, array in buffers_of(statements).items()}
         sized = [*arguments, *(more if kind == "jacobian" else [])]
         N, K, share, extra = self.N, self.K, self.share, self.extra_name
@@ -211,7 +211,7 @@ class _DerivativeWriter:
 
     def _read_again(self) -> list[Array]:
         """What the statements with the vectors read of the examples: inputs, and what is computed once."""
-        rest = Routine(self.book, self.program.items[len(self.once) :], [])
+        rest = Routine(self.book, self.program.items[self.n_once :], [])
         own = {stmt.out.array for stmt, _ in rest.statements()}.union(self.along.values())
         reads = dict.fromkeys(read.array for stmt, _ in rest.statements() for read in stmt.reads())
         return [array for array in reads if array.batched and array not in own]
@@ -241,8 +241,7 @@ def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
     """The program without statements that no wanted array needs."""
     needed, items = set(wanted), list[Any]()
     for item in reversed(program.items):
-        body = item.body if isinstance(item, Loop) else [item]
-        size = -1
+        body, size = item.body, -1
         while size != len(needed):  # a loop reads what it has written
             size = len(needed)
             for stmt in reversed(body):
@@ -254,19 +253,17 @@ def _without_the_rest(program: Routine, wanted: Iterable[Array]) -> Routine:
     return Routine(program.book, items, program.leaves, program.adjoints)
 
 
-def _without(program: Routine, arrays: Iterable[Array]) -> list[Any]:
-    """The items that need none of these arrays. They become the first ones of the program."""
+def _bring_forward(program: Routine, arrays: Iterable[Array]) -> int:
+    """Items that need none of these arrays become the first ones of the program. Returns how many these are."""
     others, size = set(arrays), -1
-    bodies = {item: item.body if isinstance(item, Loop) else [item] for item in program.items}
+    written = {item: {stmt.out.array for stmt in item.body} for item in program.items}
     while size != len(others):  # an array is written by several statements
         size = len(others)
-        for body in bodies.values():
-            written = {stmt.out.array for stmt in body}
-            if not others.isdisjoint(written.union(read.array for stmt in body for read in stmt.reads())):
-                others |= written
-    first = [item for item, body in bodies.items() if others.isdisjoint(stmt.out.array for stmt in body)]
-    program.items.sort(key=lambda item: item not in first)
-    return first
+        for item, own in written.items():
+            if not others.isdisjoint(own.union(read.array for stmt in item.body for read in stmt.reads())):
+                others |= own
+    program.items.sort(key=lambda item: not others.isdisjoint(written[item]))
+    return sum(map(others.isdisjoint, written.values()))
 
 
 # --- Against the engine -----------------------------------------------------------------------------------------
