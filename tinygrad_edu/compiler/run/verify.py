@@ -47,7 +47,7 @@ ULPS, JUMP = 1e-15, 1e-3  # of one operation by itself: some ulps; and what they
 PLAIN = [RULES[name] for name in ("add", "sub", "neg", "sum", "mul", "dot")]  # slopes without the result
 FIRST = 3  # points; the others are tried if the eager function raises at all of these
 LOST = 0.01  # of the largest share in a gradient
-SMALL = 10_000  # numbers in a program that is compared at two points
+SMALL = 10_000  # numbers in a program for one length that is compared at two points
 ROWS = 8  # examples of the batch that are tried
 
 
@@ -62,8 +62,8 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
         with build.contract.at(theta.tolist()):
             return _fault_at(build, theta, inputs)
 
-    size = sum(array.size for array in every_array(build.lowered or build.lengths.lowered))
-    return judged(points(build, [array[:2] for array in arrays], arrays), compared, 2 if size < SMALL else 1)
+    is_small = build.lowered and sum(array.size for array in every_array(build.lowered)) < SMALL
+    return judged(points(build, [array[:2] for array in arrays], arrays), compared, 2 if is_small else 1)
 
 
 def judged(tried: Iterable[Any], compared: Callable[[Any, Any], str | None], enough: int = 1) -> str | None:
