@@ -169,11 +169,14 @@ class Variants:
         self, traced: Trace, closure: Closure, facts: Facts, request: Request, arrays: Arrays | None
     ) -> Build:
         """The program of a trace, with the length of the inputs as a variable where this is possible."""
+        made: dict[Any, tuple[Trace, Build]] = {}  # for other lengths, by shapes
 
         def again(request: Request, arrays: Arrays) -> tuple[Trace, Build]:
-            self._in_vain += 1
-            traced = self.trace(closure, request, arrays)
-            return traced, self._make(traced, closure, facts, request, arrays)
+            if request.shapes not in made:
+                self._in_vain += 1
+                traced = self.trace(closure, request, arrays)
+                made[request.shapes] = traced, self._make(traced, closure, facts, request, arrays)
+            return made[request.shapes]
 
         def of_any_length(build: Build | None) -> Build | None:
             if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
