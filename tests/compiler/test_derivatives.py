@@ -19,6 +19,7 @@ NAMES = [
     *("cross_entropy_one_hot", "moons_with_hinge_and_weight_decay", "normalised_rows", "attention_of_two_heads"),
     *("a_small_convolutional_network", "attention_causal", "mean_of_embeddings", "recurrence_with_gates"),
     *("parameters_only", "one_constant_batch_in_the_graph", "two_heads", "triangular_matrix"),
+    "a_number_and_the_square_that_divides_it",  # the gradient of the number is added to
 ]
 
 
