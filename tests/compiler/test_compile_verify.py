@@ -488,3 +488,14 @@ def test_the_engines_error_is_raised_with_the_number_of_the_example(function, ba
         with pytest.raises((ValueError, ArithmeticError)) as caught:
             step.value_and_grad(np.array(batch))
         assert f"example {at} of the batch" in caught.value.__notes__[0]
+
+
+def test_an_error_that_the_function_catches_is_told() -> None:
+    def loss(i: Any, x: Any) -> Value:
+        try:
+            return W * x / i
+        except ZeroDivisionError:
+            return W * 0
+
+    with pytest.raises(tg.CompileError, match=r"example 2 is nan, and eagerly .*catches an error"):
+        tg.compile(loss, [W]).value_and_grad(np.array([1, 2, 0]), [1.0, 2.0, 3.0])

@@ -83,7 +83,7 @@ def test_products_with_the_hessian_of_recurrences(name: str) -> None:
 
 def test_gradients_by_inputs_are_the_engines() -> None:
     model = nn.MLP(3, [4, 1], rng=0)
-    step = tg.compile(lambda x, label, y: (model(x) * y[label] - 1) ** 2, model.parameters())
+    step = tg.compile(lambda x, label, y: (model(x) * y[label] - label) ** 2, model.parameters())
     rng = np.random.default_rng(0)
     X, labels, Y = rng.normal(size=(5, 3)), rng.integers(0, 2, 5), rng.normal(size=(5, 2))
     by_x, by_label, by_y = step.input_grads(X, labels, Y)
@@ -91,7 +91,7 @@ def test_gradients_by_inputs_are_the_engines() -> None:
     assert not by_label.any()
     for i in range(5):
         x, y = [Value(float(u)) for u in X[i]], [Value(float(u)) for u in Y[i]]
-        expected = tg.gradients((model(x) * y[labels[i]] - 1) ** 2, [*x, *y])
+        expected = tg.gradients((model(x) * y[labels[i]] - labels[i]) ** 2, [*x, *y])
         np.testing.assert_allclose([*by_x[i], *by_y[i]], expected, rtol=1e-12)
 
 
