@@ -95,6 +95,22 @@ def test_gradients_by_inputs_are_the_engines() -> None:
         np.testing.assert_allclose([*by_x[i], *by_y[i]], expected, rtol=1e-12)
 
 
+def test_gradients_by_a_row_of_eight_are_the_engines() -> None:
+    """They are negated in place, 64 bytes from each other: NumPy 2.4 does this wrong by itself."""
+
+    def descent(xs: Any) -> Value:
+        m, at = 0.0, W[0]
+        for x in xs:
+            m = 0.9 * m + 0.2 * (at - x)
+            at = at - 0.1 * m / (1 + 4 * (at - x) ** 2)
+        return (at - W[1]) ** 2
+
+    X = np.random.default_rng(1).normal(size=(3, 8))
+    for row, got in zip(X, tg.compile(descent, W[:2], verify=False).input_grads(X)[0], strict=True):
+        inputs = [Value(float(x)) for x in row]
+        np.testing.assert_allclose(got, tg.gradients(descent(inputs), inputs), rtol=1e-9, atol=1e-12)
+
+
 def test_gradients_per_example_of_products_of_parameters_and_where_they_are_nan() -> None:
     A, c = (unlabelled(*shape, rng=np.random.default_rng(0)) for shape in ((3, 2), (3,)))
 
