@@ -606,6 +606,12 @@ def a_long_product_and_a_long_sum(w: Any, x: Any) -> Value:
     return product + tg.sum([a * a for a in sums]) / 100
 
 
+@program((3,), v=(2,))
+def a_number_and_the_square_that_divides_it(v: Any, x: Any) -> Value:
+    u = [a + x for a in v]
+    return u[0] / tg.dot(u, u)
+
+
 @program(w=(4,))
 def parameters_only(w: Any) -> Value:  # Rosenbrock's valley
     return tg.sum([100 * (b - a**2) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(w)])

@@ -19,6 +19,7 @@ NAMES = [
     *("cross_entropy_one_hot", "moons_with_hinge_and_weight_decay", "normalised_rows", "attention_of_two_heads"),
     *("a_small_convolutional_network", "attention_causal", "mean_of_embeddings", "recurrence_with_gates"),
     *("parameters_only", "one_constant_batch_in_the_graph", "two_heads", "triangular_matrix"),
+    "a_number_and_the_square_that_divides_it",  # the gradient of the number is added to
 ]
 
 
@@ -82,7 +83,7 @@ def test_products_with_the_hessian_of_recurrences(name: str) -> None:
 
 def test_gradients_by_inputs_are_the_engines() -> None:
     model = nn.MLP(3, [4, 1], rng=0)
-    step = tg.compile(lambda x, label, y: (model(x) * y[label] - 1) ** 2, model.parameters())
+    step = tg.compile(lambda x, label, y: (model(x) * y[label] - label) ** 2, model.parameters())
     rng = np.random.default_rng(0)
     X, labels, Y = rng.normal(size=(5, 3)), rng.integers(0, 2, 5), rng.normal(size=(5, 2))
     by_x, by_label, by_y = step.input_grads(X, labels, Y)
@@ -90,8 +91,24 @@ def test_gradients_by_inputs_are_the_engines() -> None:
     assert not by_label.any()
     for i in range(5):
         x, y = [Value(float(u)) for u in X[i]], [Value(float(u)) for u in Y[i]]
-        expected = tg.gradients((model(x) * y[labels[i]] - 1) ** 2, [*x, *y])
+        expected = tg.gradients((model(x) * y[labels[i]] - labels[i]) ** 2, [*x, *y])
         np.testing.assert_allclose([*by_x[i], *by_y[i]], expected, rtol=1e-12)
+
+
+def test_gradients_by_a_row_of_eight_are_the_engines() -> None:
+    """They are negated in place, 64 bytes from each other: NumPy 2.4 does this wrong by itself."""
+
+    def descent(xs: Any) -> Value:
+        m, at = 0.0, W[0]
+        for x in xs:
+            m = 0.9 * m + 0.2 * (at - x)
+            at = at - 0.1 * m / (1 + 4 * (at - x) ** 2)
+        return (at - W[1]) ** 2
+
+    X = np.random.default_rng(1).normal(size=(3, 8))
+    for row, got in zip(X, tg.compile(descent, W[:2], verify=False).input_grads(X)[0], strict=True):
+        inputs = [Value(float(x)) for x in row]
+        np.testing.assert_allclose(got, tg.gradients(descent(inputs), inputs), rtol=1e-9, atol=1e-12)
 
 
 def test_gradients_per_example_of_products_of_parameters_and_where_they_are_nan() -> None:

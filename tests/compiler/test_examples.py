@@ -198,6 +198,7 @@ def test_who_an_item_is_decides_nothing_unseen(n: int, special: int) -> None:
 
 
 TEXTS: dict[str, Any] = {
+    "two questions": lambda w, x: w * x if (x > 0.75) != (x > -2) else w * x * 10,
     "an f-string": lambda w, x: w * x if f"{x.data:.1f}".startswith("-") else w * x * 10,
     "with more around it": lambda w, x: w * x if "=-" in f"x={x.data}" else w * x * 10,
     "str": lambda w, x: w * x if str(x.data)[0] == "-" else w * x * 10,

@@ -75,6 +75,25 @@ def straight_through(x: Any) -> Any:
     return micrograd.Value(math.tanh(5 * u.data), (u,), (1.0,)) * u
 
 
+def best_path(xs: Any) -> Any:
+    """XLA computes these sums twice, with other last digits: which of them is the largest?"""
+    best = [p * xs[0] for p in PATH[3]]
+    for x in xs[1:]:
+        best = [tg.max([b + p[j] for b, p in zip(best, PATH, strict=False)]) + PATH[3][j] * x for j in range(3)]
+    return tg.max(best)
+
+
+def root(x: Any) -> Any:
+    """Newton's steps until one is small: their number is read off the steps."""
+    y: Any = x * x + 1.0
+    for _ in range(50):
+        before, y = y, 0.5 * (y + (W[0] * W[0] + x * x) / y)
+        if abs(y.data - before.data) < 1e-12:
+            break
+    return y
+
+
+PATH = programs.leaves(programs.normal(4, 3), "p")
 EVERY = "value_and_grad per_example_grads jacobian hessian hvp input_grads"
 PICKS = np.array([[0, 1, 1, 0, 1], [1, 1, 0, 0, 0]]), np.random.default_rng(0).normal(size=(2, 5))
 NAMES = "cross_entropy_one_hot recurrence_of_one_step one_constant_batch_in_the_graph mean_of_embeddings".split()
@@ -84,6 +103,8 @@ ON_NUMPY: dict[str, tuple[Any, str]] = {  # a program, and what is asked of it
     "a table of numbers": (
         lambda: (lambda k, x: W[0] * x * TABLE[k % 3], W[:1], [[0, 2, 4], np.ones(3)]), "value_and_grad"),
     "plain numbers": (lambda: (unit, W[:2], [[1.0, -2.0]]), "value_and_grad hessian"),
+    "a path": (lambda: (best_path, programs.flat(PATH), [programs.normal(8, 6)]), "value_and_grad"),
+    "a root": (lambda: (root, W[:1], [[0.5, 0.7, 0.2]]), "value_and_grad"),
     "by hand": (lambda: (straight_through, [BY_HAND], [[1.0, -2.0, 0.5]]), "value_and_grad per_example_grads"),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from tinygrad_edu import Value
 
 ITEMS = [Value(0.3 * i - 0.7, label=f"item{i}") for i in range(6)]
 TABLE = [[Value(0.1 * i - 0.2 * j) for j in range(5)] for i in range(5)]
+SOME, OTHERS = {1, 4}, {3: 5.0}
 INDICES: dict[str, Callable[[Any], Any]] = {
     "a remainder that is taken": lambda i: tg.take(ITEMS, (i + 2) % 5),
     "the last bit": lambda i: ITEMS[i & 1],
@@ -21,6 +22,8 @@ INDICES: dict[str, Callable[[Any], Any]] = {
     "a quotient": lambda i: ITEMS[i // 2],
     "the complement": lambda i: ITEMS[~i],
     "of itself": lambda i: ITEMS[(i - i) % 5] * ITEMS[i],
+    "in a set": lambda i: ITEMS[1] if i in SOME else ITEMS[2],
+    "in a dict": lambda i: ITEMS[1] * OTHERS.get(i, 2.0),
     "in a branch": lambda i: ITEMS[0] if len(ITEMS) > 9 else ITEMS[i],
     "in the other branch": lambda i: ITEMS[i] * 2 if len(ITEMS) < 9 else ITEMS[0],
 }

@@ -355,7 +355,6 @@ UNSEEN: dict[str, Any] = {
     "its text": lambda output, t: (output - (9.0 if f"{t:.0f}" == "7" else t)) ** 2,
     "its type": lambda output, t: (output - (9.0 if isinstance(t, int | float) and t > 6 else t)) ** 2,
     "a dict": lambda output, t: (output - {7: 9.0}.get(t, 2.0)) ** 2,
-    "a division": inverse,
 }
 
 
@@ -384,6 +383,7 @@ UNCOMPILED: dict[str, tuple[Any, Any, Any, Any, str]] = {
     "exact": (exact, squared, DATA, optim.SGD, "is not a float"),
     "ragged": (Listed, squared, ROWS, optim.SGD, ""),
     **{what: (Line, loss, DATA, optim.SGD, "seems to branch on a number") for what, loss in UNSEEN.items()},
+    "a division": (Line, inverse, DATA, optim.SGD, "catches an error"),
 }
 
 

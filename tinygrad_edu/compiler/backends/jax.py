@@ -5,13 +5,14 @@ written. The gradient is JAX's own, so a caller may differentiate by the inputs 
 the user's keeps its backward, as a `jax.custom_vjp`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...engine.rule import Rule
+from ...engine.rules import RULES
 from ..find.lowered import CONSTANT
 from ..ir.plan import Parameter, Plan
 from ..ir.routine import Access, Array, Axis, Loop, Routine, Stmt, free_of, new_name
@@ -44,6 +45,21 @@ FORMS = OPERATORS | {  # what is not a function of jax.numpy by its own name
 }
 CHOICES = ("where", "lt", "le", "gt", "ge")
 REDUCED = {"logsumexp": "jax.nn.logsumexp({}, axis=-1)", "softmax": "jax.nn.softmax({}, axis=-1)"}
+REDUCED |= {"max_": "{largest}({})", "min_": "-{largest}(-({}))"}
+# JAX's own slope is where x equals the result. But XLA may compute x twice, with other last digits.
+LARGEST = """@jax.custom_jvp
+def {name}(x):
+    return x.max(axis=-1)
+
+
+@{name}.defjvp
+def {name}_slope(x, dx):
+    (x,), (dx,) = x, dx
+    first, last = x.argmax(axis=-1), x.shape[-1] - 1 - x[..., ::-1].argmax(axis=-1)
+    place, top = jnp.arange(x.shape[-1]), x.max(axis=-1)
+    hit = (place == first[..., None]) | (place == last[..., None]) | (x == top[..., None])
+    return top, (hit * dx).sum(axis=-1) / hit.sum(axis=-1)
+"""
 
 
 class JaxElements(Elements):
@@ -122,13 +138,21 @@ class JaxLanguage(JaxWords, Language):
 class JaxFormulas(JaxWords, Formulas):
     """Writes formulas in JAX. `rules` has the function of each rule: its name and its source."""
 
+    along_axes: ClassVar[Collection[str]] = ("sum",)
+
     def __init__(self, elements: Elements, taken: Iterable[str] = ()):
         super().__init__(elements)
         self.rules: dict[tuple[Rule, int], tuple[str, str]] = {}
         self._taken = set(taken)
 
     def reduced(self, op: str, text: str) -> str:
-        return REDUCED[op].format(text)
+        if op not in ("max_", "min_"):
+            return REDUCED[op].format(text)
+        key = RULES["max"], 0
+        if key not in self.rules:
+            name = new_name("largest", self._taken)
+            self.rules[key] = name, LARGEST.format(name=name)
+        return REDUCED[op].format(text, largest=self.rules[key][0])
 
     def dot(self, left: ArrayText, right: ArrayText, n: int) -> str:
         if n == 1:
@@ -147,9 +171,8 @@ class JaxFormulas(JaxWords, Formulas):
             return ACTIVATIONS[rule.name].format(*texts, *map(self.number, rule.parameters.values()))
         if rule.name not in ("max", "min"):
             return self.full(stmt.value, order)
-        if len(operands) == 2:  # equal ones share evenly
-            return f"jnp.{rule.name}imum({bare(texts)})"
-        return f"jnp.{rule.name}(jnp.stack([{bare(self.full(y, order) for y in operands)}], axis=-1), axis=-1)"
+        stack = f"jnp.stack([{bare(self.full(y, order) for y in operands)}], axis=-1)"
+        return self.reduced(f"{rule.name}_", stack)  # equal ones share evenly
 
     def full(self, x: Any, order: Sequence[Axis], level: int = CHOICE) -> str:
         """x with all these axes."""
@@ -327,10 +350,10 @@ class JaxEmitter:
                     distances[read.array] = max(distances.get(read.array, 0), back)
         carried = {array: back for array, back in distances.items() if back}
         of_array = {
-            array: [self.text.full(stmt.value, storage(stmt.out, None)) for stmt in initial[array]]
-            for array in carried
+            array: [self.text.full(stmt.value, storage(stmt.out, None)) for stmt in initial.get(array, [])]
+            for array in own
         }
-        starts = list(chain(*of_array.values()))
+        starts = list(chain(*(of_array[array] for array in carried)))
         state = [_before(array, back) for array, most in carried.items() for back in range(most, 0, -1)]
         after = [
             name
@@ -355,7 +378,7 @@ class JaxEmitter:
         body.append(f"return {tuple_text(after)}, {tuple_text([array.name for array in stacked])}")
         left = f"{tuple_text(end)}, {tuple_text([f'{array.name}_stages' for array in stacked])}"
         call = f"jax.lax.scan({name}, {tuple_text(starts)}, {tuple_text(now)}, {n})"
-        early = {x.array for x in self._reads_after(loop) if x.array in of_array and elements.is_early(x)}
+        early = {x.array for x in self._reads_after(loop) if x.array in own and elements.is_early(x)}
         joined = [
             f"{array.name}_all = jnp.concatenate([jnp.stack([{bare(of_array[array])}]), {array.name}_stages])"
             for array in of_array

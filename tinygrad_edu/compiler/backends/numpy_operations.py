@@ -12,6 +12,7 @@ from .text import AXIS, ArrayText, bare, contraction, joined, matrix, rule_call,
 
 SHORT = 8  # numbers: NumPy takes long to reduce many short rows
 LINES = {op: f"np.{name}({{0}}, out={{to}})" for op, name in UFUNCS.items()} | {
+    "neg": "np.multiply({0}, -1.0, out={to})",  # np.negative of NumPy 2.4 is wrong in place for some strides
     "erf": "{to}[...] = erf({0})",
     "erfc": "{to}[...] = erfc({0})",
     "pow": "{to}[...] = power({0})",

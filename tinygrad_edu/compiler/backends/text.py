@@ -6,7 +6,7 @@ given new axes is decided by axes, and the text is written last.
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -299,6 +299,7 @@ class Formulas:
         "equal": Form("({} == {})", ATOM, (SUM, SUM)),
         "pow": Form("{} ** {}", ATOM - 1, (ATOM, ATOM)),
     }
+    along_axes: ClassVar[Collection[str]] = AXIS  # reductions that are methods of an array
 
     def __init__(self, elements: Elements):
         self.elements = elements
@@ -375,7 +376,7 @@ class Formulas:
             return self._contraction(product)
         rest = [axis for axis in outer if axis in free_of(body)]
         rest += natural(body, free_of(body).difference(rest, over), t)
-        if x.op in AXIS:
+        if x.op in self.along_axes:
             own = natural(body, free_of(body), t)
             inner = self.exactly(body, own)
             places = [i for i, axis in enumerate(own) if axis in over]
@@ -383,7 +384,7 @@ class Formulas:
             where = -1 if places == [len(own) - 1] else places[0] if len(places) == 1 else tuple(places)
             return ArrayText(f"{inner.atom}.{AXIS[x.op]}(axis={where})", left)
         inner = joined(self.exactly(body, [*rest, *over]), [*([axis] for axis in rest), over])
-        if x.op == "logsumexp":
+        if x.op != "softmax":
             return ArrayText(self.reduced(x.op, inner.code), tuple(rest))
         flat = ArrayText(self.reduced(x.op, inner.code), inner.axes)
         if len(over) == 1:

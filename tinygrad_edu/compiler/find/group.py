@@ -14,7 +14,7 @@ used in fewer places: where only one unit of the last state is read, the other r
 import itertools
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -199,11 +199,16 @@ class _Grouping:
         """The roles, where parameters are put to others nearby of their label that are used in more places."""
         if _wider([((), used, first) for used, first in zip(sets, firsts, strict=True)]) == sets:
             return roles
+        factors = np.stack([self.graph.left, self.graph.right]) - np.int64(self.first)
+        factors = factors[:, (factors >= 0).all(0) & (factors < len(roles)).all(0) & (factors[0] != factors[1])]
+        pairs = set(map(frozenset, np.unique(roles[factors], axis=1).T.tolist()))
+        alone = {role for role in range(len(sets)) if {role} not in pairs}
+        apart = {frozenset(sets[role] for role in pair) for pair in pairs if len(pair) == 2 and pair <= alone}
         families = list(map(_family, self.labels)) or [()] * len(roles)
         members: dict[tuple[Any, int], list[int]] = {}
         for parameter, key in enumerate(zip(families, roles.tolist(), strict=True)):
             members.setdefault(key, []).append(parameter)
-        wider = _wider([(family, sets[role], own[0]) for (family, role), own in members.items()])
+        wider = _wider([(family, sets[role], own[0]) for (family, role), own in members.items()], apart)
         number = {used: i for i, used in enumerate(dict.fromkeys(wider))}
         for own, used in zip(members.values(), wider, strict=True):
             roles[own] = number[used]
@@ -216,13 +221,20 @@ def _family(label: str) -> tuple[str, ...]:
     return *("neuron" if part.startswith("neuron") else part for part in path), last.translate(NO_DIGITS)
 
 
-def _wider(members: list[tuple[Any, frozenset[int], int]]) -> list[frozenset[int]]:
-    """For each (family, places, first parameter) its places, or the larger ones of the nearest of its family."""
+def _wider(members: list[tuple[Any, frozenset[int], int]], apart: Collection[Any] = ()) -> list[frozenset[int]]:
+    """For each (family, places, first parameter) its places, or the larger ones of the nearest of its family.
+
+    apart: pairs of places whose parameters are factors of each other, as a weight and the first state.
+    """
     result, known = [used for _, used, _ in members], dict[Any, list[tuple[int, frozenset[int]]]]()
     for i in sorted(range(len(members)), key=lambda i: -len(members[i][1])):
         family, used, first = members[i]
         candidates = min((known.get((family, place), []) for place in used), key=len, default=[])
-        larger = [(abs(other_first - first), other) for other_first, other in candidates if used < other]
+        larger = [
+            (abs(other_first - first), other)
+            for other_first, other in candidates
+            if used < other and {used, other} not in apart
+        ]
         if larger:
             result[i] = min(larger, key=itemgetter(0))[1]
         else:

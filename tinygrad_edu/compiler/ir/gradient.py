@@ -93,6 +93,7 @@ class _Reverse:
         if loss is not None:
             self._shares[loss.array] = [(loss, Addend(1.0, 1.0, int(loss.array.batched and not each)))]
         self._sole = _sole(program)
+        self._totals = {stmt.out.array for stmt, _ in program.statements() if stmt.adds}  # as gradients may be
         self._t: Axis | None = None
         for item in reversed(program.items):
             if isinstance(item, Loop):
@@ -329,7 +330,7 @@ class _Reverse:
         if not share.scale or not self._learns(x):
             return
         value, reduce = share.value, self.book.reduce
-        is_result = x is self._now.value
+        is_result = x is self._now.value and self._now.out.array not in self._totals
         out = self.book.get(self._now.out) if is_result else x
         match x.op:
             case "get":

@@ -102,7 +102,9 @@ class _DerivativeWriter:
             case "jacobian":
                 program = gradient(*self._weighted(program), each=True)
             case "input_grads":
-                program = gradient(_learning(program, "input"), loss, "input", each=True)
+                kinds = build.contract.kinds or [None] * len(self.names)  # whole numbers have no slope
+                learning = [leaf for i, leaf in self.inputs.items() if kinds[i] is not int]
+                program = gradient(_learning(program, learning), loss, "input", each=True)
             case _:
                 try:
                     first = gradient(program, loss, each=kind == "hessian", again=True)
@@ -222,10 +224,10 @@ class _DerivativeWriter:
         return texts[0] if len(texts) == 1 else f"np.concatenate([{bare(texts)}], axis={int(batched)})"
 
 
-def _learning(program: Routine, kind: str) -> Routine:
-    """The same program, where what depends on leaves of this kind learns."""
+def _learning(program: Routine, leaves: Sequence[Array]) -> Routine:
+    """The same program, where what depends on these leaves learns."""
     for leaf in program.leaves:
-        leaf.learns = leaf.source[:1] == (kind,)
+        leaf.learns = leaf in leaves
     for stmt, _ in program.statements():
         stmt.out.array.learns = False
     changed = True

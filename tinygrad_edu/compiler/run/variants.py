@@ -169,11 +169,14 @@ class Variants:
         self, traced: Trace, closure: Closure, facts: Facts, request: Request, arrays: Arrays | None
     ) -> Build:
         """The program of a trace, with the length of the inputs as a variable where this is possible."""
+        made: dict[Any, tuple[Trace, Build]] = {}  # for other lengths, by shapes
 
         def again(request: Request, arrays: Arrays) -> tuple[Trace, Build]:
-            self._in_vain += 1
-            traced = self.trace(closure, request, arrays)
-            return traced, self._make(traced, closure, facts, request, arrays)
+            if request.shapes not in made:
+                self._in_vain += 1
+                traced = self.trace(closure, request, arrays)
+                made[request.shapes] = traced, self._make(traced, closure, facts, request, arrays)
+            return made[request.shapes]
 
         def of_any_length(build: Build | None) -> Build | None:
             if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
@@ -239,7 +242,10 @@ class Variants:
     def trace(self, closure: Closure, request: Request, arrays: Arrays | None) -> Trace:
         """The trace of the function: by examples of the batch, where it asks for a number."""
         try:
-            return trace_function(closure.function, closure.parameters, request.shapes, request.with_outputs)
+            whole = [array.dtype.kind in WHOLE for array in arrays or ()]
+            return trace_function(
+                closure.function, closure.parameters, request.shapes, request.with_outputs, whole
+            )
         except Exception:
             if arrays is None or not self.step.takes_examples:
                 raise
@@ -360,17 +366,25 @@ class Variants:
                 self.warn("range", range_sentence(*pair))
 
     def ask_the_engine(self, build: Build, arrays: Arrays, size: int) -> None:
-        """Raise what the engine raises at the first example with inf or nan. The engine may give these itself."""
+        """Raise what the engine raises at the first example with inf or nan. The engine may give these itself.
+
+        Raises CompileError if it gives numbers: float32 may leave its range, but no program in float64.
+        """
         theta = self.step._numbers()
         for row in range(size):
             example = [array[row : row + 1] for array in arrays]
             if all(np.isfinite(numbers).all() for numbers in results_of(build, theta, example)):
                 continue
             try:
-                run_eagerly(build, theta, example)
+                results, gradient = run_eagerly(build, theta, example)
             except (ArithmeticError, ValueError) as error:
                 error.add_note(f"This is example {row} of the batch, where the compiled program has inf or nan.")
                 raise
+            if (
+                not self.step._is_single
+                and np.isfinite([*results, *(gradient if gradient is not None else [])]).all()
+            ):
+                raise disagreement_error(f"example {row} is nan, and eagerly {results[0]!r}")
             return
 
 

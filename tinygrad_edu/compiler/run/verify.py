@@ -5,10 +5,10 @@ The tolerance is what rounding can do to that number, however much its terms can
 together must give the mean of the two alone, or rows of the batch mix. A program for any length is compared at
 each length before it is used there.
 
-Parameters and inputs are moved at random first, since zeros hide faults. On a kink, or where everything cancels,
-rounding decides between two right answers. So a disagreement counts only if there is one at a second point too.
-Where the engine raises at the first points, other examples of the batch are tried, and numbers from the usual
-domains: positive, between 0 and 1, above 1. If it raises there too, the next batch is compared.
+Parameters and inputs are moved at random first, since zeros hide faults. A small program is compared at two such
+points, since a branch may hide one. Where the engine raises at these, other examples of the batch are tried, and
+numbers from the usual domains: positive, between 0 and 1, above 1. If it raises there too, the next batch is
+compared.
 
 A program in float32 is also compared with itself in float64, on the whole batch.
 
@@ -17,11 +17,12 @@ is compared with the engine, and both with each other, on the batch for which XL
 are not alike, it is compared as above.
 """
 
+import contextlib
 import functools
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,13 @@ from .build import Broken, Build, Request
 
 POINTS = [0.5, 0.25, 1.5, -0.5, 2.0]  # inputs to try a rule with
 SINGLE = 1e-2  # how far float32 may be off, of the largest number: only overflow and lost digits exceed it
-ROUNDING = 1e-11  # relative, of one operation, which may be a sum in another order
-ULPS, NEAR = 1e-15, 1e-9  # of one operation by itself: some ulps; and what they can do to a slope
-SUMS, PRODUCTS = [RULES[name] for name in ("add", "sub", "neg", "sum")], [RULES["mul"], RULES["dot"]]
+ROUNDING = 1e-12  # relative, of one operation, which may be a sum in another order
+AGAIN = 2  # so often the graph is computed with errors, and with the opposite ones
+ULPS, JUMP = 1e-15, 1e-3  # of one operation by itself: some ulps; and what they cannot do to a slope
+PLAIN = [RULES[name] for name in ("add", "sub", "neg", "sum", "mul", "dot")]  # slopes without the result
 FIRST = 3  # points; the others are tried if the eager function raises at all of these
+LOST = 0.01  # of the largest share in a gradient
+SMALL = 10_000  # numbers in a program for one length that is compared at two points
 ROWS = 8  # examples of the batch that are tried
 
 
@@ -58,24 +62,21 @@ def disagreement(build: Build, arrays: Sequence[NDArray[Any]]) -> str | None:
         with build.contract.at(theta.tolist()):
             return _fault_at(build, theta, inputs)
 
-    return judged(points(build, [array[:2] for array in arrays], arrays), compared)
+    is_small = build.lowered and sum(array.size for array in every_array(build.lowered)) < SMALL
+    return judged(points(build, [array[:2] for array in arrays], arrays), compared, 2 if is_small else 1)
 
 
-def judged(tried: Iterable[tuple[Any, Any]], compared: Callable[[Any, Any], str | None]) -> str | None:
-    """What is wrong at some points; None if the engine raises at all of them.
-
-    "" as soon as most are right: on a kink, rounding decides between two right answers.
-    """
-    answers: list[str] = []
+def judged(tried: Iterable[Any], compared: Callable[[Any, Any], str | None], enough: int = 1) -> str | None:
+    """What is wrong at the first point where something is; "" after enough right ones; None if there are none."""
+    right = 0
     with collector_paused():
         for n, point in enumerate(tried):
-            if n >= FIRST and answers:
+            if right and (right >= enough or n >= FIRST):
                 break
-            answer = compared(*point)
-            answers += [] if answer is None else [answer]
-            if 2 * answers.count("") > len(answers):
-                return ""
-    return next(filter(None, answers), None)
+            if answer := compared(*point):
+                return answer
+            right += answer == ""
+    return "" if right else None
 
 
 def _alike(build: Build, twin: Build, arrays: Sequence[NDArray[Any]]) -> bool:
@@ -338,60 +339,72 @@ def _outputs_differ(outputs: NDArray[Any], expected: _Eager) -> str:
 
 
 def rounding(root: Value) -> tuple[float, dict[Value, float]]:
-    """What rounding can do to a result, and to its derivative by each node: each operation is off by ROUNDING.
+    """What rounding can do to a result, and to its derivative by each node.
 
-    Forward, the error of a node is what it rounds itself, and what its operands pass on by their slopes. Backward,
-    a slope is wrong by as much as it changes where its operands change by their errors, together or one alone, or
-    its result by some ulps. So a huge number counts only where it reaches a result: beside a mask of -1e30 a
-    gradient is compared as strictly as without it.
+    The graph is computed again several times. Each operation is off by up to ROUNDING, forward and backward, or by
+    as much to the other side: a tie is broken in both ways. What this changes is allowed. So a huge number counts
+    only where it reaches a result, and what cancels counts nowhere: a tie may give the shift of a softmax other
+    slopes, but the gradient does not change. Where no digit of a gradient is left, as after many steps of a
+    chaotic recurrence, there is nothing to compare, and everything is allowed.
     """
-    errors: dict[Value, float] = {}
-    slopes: dict[Value, list[tuple[Value, float, float]]] = {}  # operand, slope, and its error
-    for node in topological_order(root):
-        error = ROUNDING * abs(float(node.data))
+    order = topological_order(root)
+    value, exact, largest = _recomputed(order, lambda: 0.0)
+    error, allowed = 0.0, dict.fromkeys(order, 0.0)
+    for seed, sign in itertools.product(range(AGAIN), (1, -1)):
+        moved, adjoints, _ = _recomputed(order, functools.partial(random.Random(seed).uniform, -sign, sign))
+        error = max(error, abs(moved - value))  # max(0.0, nan) is 0.0
+        for node, adjoint in adjoints.items():
+            allowed[node] = max(allowed[node], abs(adjoint - exact[node]))
+    if max(allowed[node] for node in order if not node.rule) > LOST * largest:
+        return math.inf, dict.fromkeys(order, math.inf)
+    return error, allowed
+
+
+def _recomputed(order: Sequence[Value], off: Callable[[], float]) -> tuple[float, dict[Value, float], float]:
+    """The last number, its derivative by each node, and the largest share; each is off by off() times ROUNDING."""
+    numbers, slopes = dict[Value, float](), dict[Value, list[float]]()
+    for node in order:
+        number = float(node.data)
         if node.rule:
-            inputs = [float(parent.data) for parent in node.parents]
-            its = [errors[parent] for parent in node.parents]
-            own = _slopes(node.rule, float(node.data), inputs)
-            error += sum(abs(slope) * e for slope, e in zip(own, its, strict=True) if slope and e)
-            off = _changes(node.rule, float(node.data), own, inputs, its)
-            slopes[node] = list(zip(node.parents, own, off, strict=True))
-        errors[node] = error if math.isfinite(error) else 0.0
-    sizes, allowed = dict.fromkeys(errors, 0.0), dict.fromkeys(errors, 0.0)
-    sizes[root] = 1.0
-    for node in reversed(errors):
-        for parent, slope, change in slopes.get(node, ()):
-            sizes[parent] += sizes[node] * abs(slope)
-            allowed[parent] += allowed[node] * abs(slope) + sizes[node] * (change + ROUNDING * abs(slope))
-    return errors[root], allowed
+            inputs = [numbers[parent] for parent in node.parents]
+            number, slopes[node] = _of_other_inputs(node, inputs, off)
+            size = max(abs(number), *(abs(s * x) for s, x in zip(slopes[node], inputs, strict=True)))
+            number += ROUNDING * size * off() if math.isfinite(size) else 0.0
+        numbers[node] = number
+    adjoints, largest = dict.fromkeys(order, 0.0), 0.0
+    adjoints[order[-1]] = 1.0
+    for node, own in reversed(slopes.items()):
+        for parent, slope in zip(node.parents, own, strict=True):
+            share = adjoints[node] * slope
+            adjoints[parent] += share * (1 + ROUNDING * off())
+            largest = max(largest, abs(share))
+    return number, adjoints, largest
 
 
-def _changes(rule: Rule, out: float, own: list[float], inputs: list[float], errors: list[float]) -> list[float]:
-    """By how much its slopes may be wrong, where its inputs have these errors."""
-    if rule in SUMS:
-        return [0.0] * len(own)
-    if rule in PRODUCTS:  # the slope by an operand is the other one
-        return errors[len(own) // 2 :] + errors[: len(own) // 2]
-    moves = [[sign * e for e in errors] for sign in (1.0, -1.0)]
-    if rule.name in ("max", "min"):  # one operand alone may become the largest
-        ties = [k for k, x in enumerate(inputs) if abs(x - out) <= 2 * max(errors)]
-        moves += [[sign * e * (i == k) for i, e in enumerate(errors)] for k in ties for sign in (1.0, -1.0)]
-    # A slope by hand is not known elsewhere: its error is the last digits of its terms, which may cancel.
-    off = [1000 * ULPS * max(1.0, abs(s)) if rule.by_hand else 0.0 for s in own]
-    for move in () if rule.by_hand else moves:
-        moved = _slopes(rule, None, list(map(add, inputs, move)))
-        off = [max(d, abs(m - s)) for d, m, s in zip(off, moved, own, strict=True)]
-    for ulps in (ULPS, -ULPS):  # the slope 1 - out^2 of tanh has few digits; that of max may jump
-        moved = _slopes(rule, out * (1 + ulps), inputs)
-        jumps = [abs(m - s) > NEAR * max(1.0, abs(s)) for m, s in zip(moved, own, strict=True)]
-        off = [d if j else max(d, abs(m - s)) for d, m, s, j in zip(off, moved, own, jumps, strict=True)]
-    return off
+def _of_other_inputs(node: Value, inputs: list[float], off: Callable[[], float]) -> tuple[float, list[float]]:
+    """The number and the slopes of a node for other inputs than its own; nearly, where its rule is not defined.
+
+    Of a rule by hand the slopes are known for its own inputs alone: their error is the last digits of their terms.
+    """
+    rule, number, own = node.rule, float(node.data), [float(parent.data) for parent in node.parents]
+    assert rule  # a leaf has no inputs
+    with contextlib.suppress(ArithmeticError, ValueError, TypeError):
+        out = math.nan if rule.by_hand else float(rule.forward(*inputs))
+        if math.isfinite(out) or out == number:
+            slopes = _slopes(rule, out, inputs)
+            if rule not in PLAIN:  # the slope 1 - out^2 of tanh has few digits; that of max jumps
+                moved = zip(_slopes(rule, out * (1 + ULPS * off()), inputs), slopes, strict=True)
+                slopes = [m if abs(m - s) < JUMP * max(1, abs(s)) else s for m, s in moved]
+            return out, slopes
+    slopes = _slopes(rule, number, own)
+    number += sum(slope * (x - y) for slope, x, y in zip(slopes, inputs, own, strict=True) if slope)
+    return number, [s + 1000 * ULPS * max(1, abs(s)) * off() for s in slopes]
 
 
-def _slopes(rule: Rule, out: Any, inputs: list[float]) -> list[float]:
+def _slopes(rule: Rule, out: float, inputs: list[float]) -> list[float]:
     """The slopes of a rule; 0 where it has none."""
     try:
-        slopes = rule.backward(1.0, rule.forward(*inputs) if out is None else out, *inputs)
+        slopes = rule.backward(1.0, out, *inputs)
         return [float(slope) if math.isfinite(slope) else 0.0 for slope in slopes]
     except (ArithmeticError, ValueError, TypeError):
         return [0.0] * len(inputs)

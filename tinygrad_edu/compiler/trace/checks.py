@@ -17,6 +17,11 @@ NO_FUNCTION = (
     "called: look for random numbers, and for state that a call changes."
 )
 
+CAUGHT = (
+    "If the function catches an error, as of log(-1) or 1/0, let it choose by a comparison instead: the program "
+    "has nan or inf there, and no error."
+)
+
 
 class CompileError(RuntimeError):
     """The compiled program does not agree with the function it was made from."""
@@ -111,14 +116,13 @@ def differentiated(result: Any, parameters: Sequence[Value]) -> tuple[Value, Any
     return loss, gradients(loss, parameters)
 
 
-def disagreement_error(wrong: str, results: Sequence[Any]) -> "CompileError":
+def disagreement_error(wrong: str, results: Sequence[Any] = (0, 0)) -> "CompileError":
     """The error for a wrong program. `results` are those of the function itself, called two times."""
     if repr(results[0]) != repr(results[1]):
         return CompileError(NO_FUNCTION.format(f"{results[0]!r} and then {results[1]!r}"))
-    return CompileError(
-        f"The compiled function disagrees with the eager one: {wrong}. Two eager calls agree with each other, so "
-        "this is a defect of the compiler: please report it."
-    )
+    reason = "Two eager calls agree with each other, so this is a defect of the compiler: please report it."
+    reason = CAUGHT if any(f" is {x}, and" in wrong for x in ("nan", "inf", "-inf")) else reason
+    return CompileError(f"The compiled function disagrees with the eager one: {wrong}. {reason}")
 
 
 def near(x: Any, y: Any, size: Any) -> bool:

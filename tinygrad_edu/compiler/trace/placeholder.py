@@ -116,7 +116,9 @@ class Placeholder(Value):
 
     def _take(self, options: Sequence[Any]) -> Any:
         """options[self] as one node; of rows, one node per column. Only a trace by examples computes an index."""
-        if self.__class__ is not Placeholder or (self.rule is not None and not hasattr(watch.tracer, "both")):
+        if self.__class__ not in (Placeholder, WholeInput) or (
+            self.rule is not None and not hasattr(watch.tracer, "both")
+        ):
             refuse("an index was computed from a placeholder", "Give the index as an argument of its own.")
         if hasattr(options[0], "__len__"):
             return [self._take(column) for column in zip(*options, strict=True)]
@@ -169,9 +171,10 @@ class Placeholder(Value):
 
     def __eq__(self, other: object) -> Any:
         """Is it this node? A number never is, so asking for one is a mistake. Truth values may be equal."""
-        if self.rule in COMPARISONS.values() and isinstance(other, numbers.Real):
-            return self._record(CHOICES["equal"], (self, other.node if hasattr(other, "node") else other))
-        two_inputs = other.__class__ is self.__class__ is Placeholder and other.rule is self.rule is None
+        is_truth = isinstance(other, numbers.Real) or getattr(other, "rule", None) in COMPARISONS.values()
+        if self.rule in COMPARISONS.values() and is_truth and self is not other:
+            return self._record(CHOICES["equal"], (self, getattr(other, "node", other)))
+        two_inputs = all(x.__class__ in INPUTS and x.rule is None for x in (self, other))
         if self is not other and isinstance(other, Value) and TAKE in (self.rule, other.rule):
             return (watch.tracer or NOBODY).same(self, other)
         if self is not other and (
@@ -212,6 +215,20 @@ class Placeholder(Value):
 
     def __format__(self, spec: str) -> str:
         return repr(self)
+
+
+class WholeInput(Placeholder):
+    """A whole number among the inputs, while the function runs. A dict or a set would find it as a node."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):
+            refuse("a whole number was used as the key of a dict or a set", WHOLE)
+        return Value.__hash__(self)
+
+
+INPUTS = (Placeholder, WholeInput)  # the parameters have a class of their own
 
 
 def _method(rule: Rule) -> Callable[..., Any]:

@@ -31,6 +31,7 @@ from .placeholder import (
     Answers,
     Placeholder,
     TraceError,
+    WholeInput,
     place_of,
     refuse,
     users_frame,
@@ -361,17 +362,25 @@ def trace_function(
     parameters: Sequence[Value],
     shapes: Sequence[tuple[int, ...]],
     with_outputs: bool = False,
+    whole: Sequence[bool] = (),
 ) -> Trace:
     """The graph of function(*example), where the examples have these shapes. The parameters stay what they were.
 
-    With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs.
+    With with_outputs=True the function returns (loss, outputs): the loss is put before the outputs. `whole` says
+    which arguments are whole numbers.
 
     Raises TraceError where the function asks for a number, even if the function catches it, and TypeError where
     it returns no Values.
     """
     names = argument_names(function, len(shapes))
     inputs = list(map(placeholders, names, shapes))
-    return Tracer().run(function, parameters, names, shapes, inputs, with_outputs)
+    of_ints = [x for own, is_whole in zip(inputs, whole, strict=False) if is_whole for x in own]
+    for x in of_ints:
+        x.__class__ = WholeInput
+    traced = Tracer().run(function, parameters, names, shapes, inputs, with_outputs)
+    for x in of_ints:
+        x.__class__ = Placeholder
+    return traced
 
 
 def argument_names(function: Callable[..., Any], n: int) -> list[str]:
