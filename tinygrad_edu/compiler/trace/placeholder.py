@@ -195,7 +195,7 @@ class Placeholder(Value):
     __index__: Any = _refused(
         "a placeholder was used as an index",
         "Give whole numbers, an array of ints, for an argument that is an index. One that is computed from other "
-        "numbers needs tg.take(xs, index), nn.Embedding or a one-hot input.",
+        "numbers, or of a module of JavaScript, needs tg.take(xs, index), nn.Embedding or a one-hot input.",
     )
     __int__: Any = __index__
     __trunc__: Any = __index__
