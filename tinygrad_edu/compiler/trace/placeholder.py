@@ -202,6 +202,7 @@ class Placeholder(Value):
     __floor__: Any = __index__
     __ceil__: Any = __index__
     __round__: Any = _refused("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
+    rint: Any = __round__
     __copy__: Any = _refused("a placeholder was to be copied", "Copy the model before it is traced.")
     __deepcopy__: Any = __copy__
     __reduce__: Any = __copy__
