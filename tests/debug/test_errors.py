@@ -24,8 +24,8 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: blame(v, exploding=0.5), ValueError, "exploding 1 or more, got 1e-09 and 0.5"),
     (lambda v: blame(v, parameters=[1.0]), TypeError, r"such as model.parameters\(\), got 1.0 \(float\)"),
     (lambda v: blame(v * v, parameters=[[v]]), TypeError, r"such as model.parameters\(\), got \[Value"),
-    (lambda v: blame(v, parameters=3), TypeError, r"such as model.parameters\(\), got 3 \(int\)"),  # type: ignore
-    (lambda v: blame(v, vanishing="a"), ValueError, "exploding 1 or more, got 'a' and"),  # type: ignore[arg-type]
+    (lambda v: blame(v, parameters=3), TypeError, r"such as model.parameters\(\), got 3 \(int\)"),
+    (lambda v: blame(v, vanishing="a"), ValueError, "exploding 1 or more, got 'a' and"),
     (lambda v: why([v], v), TypeError, r"Pass one Value, the result of a computation, not \[Value"),
     (lambda v: why(v, 2.0), TypeError, r"x is the Value whose gradient is explained, not 2.0 \(float\)"),
     (lambda v: why(v, v, 1.5), TypeError, "how many paths to show, an int, got 1.5"),

@@ -422,7 +422,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: hvp(cube)(2.0, [1.0, 2.0]), ValueError, "one tangent per number: 1, got 2"),
     (lambda: gradients(x, [x, 2.0]), TypeError, r"gradients\(root, wrt\) takes Values, got 2\.0 \(float\)"),
     (lambda: gradients(1.0, [x]), TypeError, r"takes Values, got 1\.0 \(float\)"),
-    (lambda: gradients(x, 3), TypeError, r"takes Values, got 3 \(int\)"),  # type: ignore[arg-type]
+    (lambda: gradients(x, 3), TypeError, r"takes Values, got 3 \(int\)"),
     (lambda: gradients(x, [[x]]), TypeError, r"takes Values, got \[Value\(.*\)\] \(list\)"),
     (lambda: jvp(lambda x, y: x * y, (2.0, 3.0), (1.0,)), ValueError, "one tangent per number: 2, got 1"),
     (lambda: jvp(cube, (2.0,), ([1.0, 2.0], 3.0)), ValueError, "jvp needs one tangent per number: 1, got 3"),

@@ -74,7 +74,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     *((lambda y=y: tg.softmax(y), TypeError, "softmax take one sequence, .*, got ") for y in ("ab", {"a": x}, 3)),
     *((lambda y=y: tg.dot(xs, y), TypeError, "dot takes two sequences, .*, got ") for y in ("a", {1: x}, None, x)),
     *((lambda y=y: tg.where(y, x, x), TypeError, "where takes real numbers.*, got") for y in (None, "a", [1])),
-    (lambda: tg.take(None, 0), TypeError, "take picks an item of a list, got None"),  # type: ignore[type-var]
+    (lambda: tg.take(None, 0), TypeError, "take picks an item of a list, got None"),
     *((lambda y=y: x.elu(alpha=y), TypeError, "elu takes a number as alpha, got") for y in (None, "a", [1.0])),
     *((lambda f=f, y=y: f(y), TypeError, "^Pass one Value, ") for f in GRAPH for y in (3, None, xs, Value)),
     (lambda: tg.rule(math.tanh, backward=lambda *_: ()), ValueError, "'tanh' exists already"),
