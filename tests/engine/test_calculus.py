@@ -107,6 +107,7 @@ SHAPES: list[tuple[tuple[Any, ...], Any]] = [  # arguments, and the gradient of 
     (([3.0], (4.0, [5.0])), ([6.0], (16.0, [30.0]))),
     (([], 3.0), ([], 6.0)),
     ((np.array([3.0, 4.0]),), np.array([6.0, 16.0])),
+    ((memoryview(np.array([3.0, 4.0])),), np.array([6.0, 16.0])),  # an array of another library
     (({"w": np.array([3.0]), "b": [4.0]},), {"w": np.array([12.0]), "b": [8.0]}),
     ((np.array([[3, 4], [5, 6]]),), np.array([[6.0, 16.0], [30.0, 48.0]])),
     ((np.float32(3.0), np.float64(4.0)), (6.0, 16.0)),

@@ -5,7 +5,7 @@ create_graph=True it runs on Values, so the derivatives are graphs themselves an
 
 `grad`, `value_and_grad`, `jacobian`, `hessian` and `hvp` turn a function of numbers into its derivative. Its
 arguments may be numbers, Values, or nested lists, tuples, dicts and NumPy arrays of them: f gets such a nest of
-Values, and a derivative is such a nest too.
+Values, and a derivative is such a nest too. Arrays of PyTorch or JAX stand for NumPy arrays.
 `argnums` says which positional argument is differentiated: the first by default; a tuple gives a tuple. All other
 arguments, keyword arguments included, are passed on. With has_aux=True the function returns (result, aux), and aux
 is returned beside the derivative. `vjp` and `jvp` are the two modes by themselves.
@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from functools import reduce
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from .dispatch import is_array, is_row
+from .dispatch import as_array, is_array, is_row
 from .graph import topological_order
 from .scalar import as_real
 from .value import Value
@@ -108,7 +108,7 @@ _variables: ContextVar[frozenset[Value]] = ContextVar("_variables", default=froz
 def _mapped(change: Callable[[Any], Any], nest: Any, arrays: bool = True) -> Any:
     """The nest with each number x in it replaced by change(x), in order; a dict has its keys in order, as text.
 
-    A NumPy array of nests is a nest of arrays; other arrays become lists. With arrays=False they are left alone.
+    An array of nests is a nest of NumPy arrays. With arrays=False they are left alone.
     """
     if isinstance(nest, list | tuple):
         parts = [_mapped(change, part, arrays) for part in nest]
@@ -118,9 +118,8 @@ def _mapped(change: Callable[[Any], Any], nest: Any, arrays: bool = True) -> Any
         return {key: things[key] for key in nest}
     if not arrays or getattr(nest, "ndim", 0) == 0 or hasattr(nest, "to_numpy"):
         return change(nest)
-    if is_array(nest):
-        return _stacked(list(map(change, nest.reshape(-1).tolist())), nest)
-    return _mapped(change, nest.tolist())
+    array = nest if is_array(nest) else as_array(nest)
+    return _stacked(list(map(change, array.reshape(-1).tolist())), array)
 
 
 def _flat(nest: Any) -> list[Any]:
