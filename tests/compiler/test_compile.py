@@ -434,7 +434,7 @@ def test_many_numbers_of_different_kinds_are_combined(combine: Any, backend: Any
 
 
 # --- What is refused: what needs the number of a placeholder --------------------------------------------------
-ONE_SIDE: list[Callable[[Any, Any], Any]] = [  # they compile for examples that agree: see test_examples.py
+ONE_SIDE: list[Callable[[Any, Any], Any]] = [  # they compile for examples that agree
     lambda w, x: w * x if w * x > 0 else -(w * x),
     lambda w, x: w * x if w > 0 else x,
     lambda w, x: w if x else x,
@@ -444,7 +444,7 @@ ONE_SIDE: list[Callable[[Any, Any], Any]] = [  # they compile for examples that 
     lambda w, x: max(w, x),
     lambda w, x: sorted([w * x, x])[0],
     lambda w, x: next(x * w / 2**i for i in range(9) if x * w <= 2**i),
-    lambda w, x: w * float(x),
+    lambda w, x: w * float(x.data),
 ]
 PLAIN: list[Callable[[Any, Any], Any]] = [
     lambda w, x: w * x if x == 1 else -w * x,
@@ -458,9 +458,15 @@ PLAIN: list[Callable[[Any, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("function", "backend"), [(f, "numpy") for f in PLAIN] + [(f, "python") for f in ONE_SIDE + PLAIN]
-)
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+@pytest.mark.parametrize("function", ONE_SIDE)
+def test_what_needs_a_number_compiles_for_examples_that_agree(function: Any, backend: str) -> None:
+    w = Value(1.5, label="w")
+    compare(lambda x: function(w, x), [w], [0.5, 0.7], backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "python"])
+@pytest.mark.parametrize("function", PLAIN)
 def test_what_needs_a_number_is_refused_with_its_line(function: Any, backend: str) -> None:
     w = Value(1.5, label="w")
     step = tg.compile(lambda x: function(w, x), [w], backend=backend)

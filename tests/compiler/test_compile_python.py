@@ -288,6 +288,11 @@ def test_what_is_no_index_is_the_eager_error(index: float) -> None:
         program.run([p.data for p in table.parameters()], [[index]])
 
 
+def test_where_math_raises_the_engine_computes_the_example_also_on_a_branch() -> None:
+    step, _ = point(lambda x: [tg.exp(x), x][x.data < -1])
+    assert step.predict([800.0, 0.0, 800.0]) == [inf, 1.0, inf]
+
+
 def test_the_only_dtype_is_float64() -> None:
     for dtype in ("float64", float, "float", "f8", "<f8", "double", "d", np.float64, np.dtype("float64")):
         assert point(dtype=dtype)[0]([1.0]) == 1.0

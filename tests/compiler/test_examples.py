@@ -17,10 +17,11 @@ RNG = np.random.default_rng(0)
 
 
 def compiles(function: Any, parameters: Any, *batches: Any) -> Any:
-    """The compiled function, after it has agreed with the engine on each batch."""
-    step = tg.compile(function, parameters)
-    for batch in batches:
-        check(step, function, parameters, *batch)
+    """The compiled function, after it has agreed with the engine on each batch, in Python and in NumPy."""
+    for backend in ("python", "numpy"):
+        step: Any = tg.compile(function, parameters, backend=backend)  # type: ignore[call-overload]
+        for batch in batches:
+            check(step, function, parameters, *batch)
     return step
 
 
@@ -88,6 +89,8 @@ def test_an_index_that_a_plain_list_turns_into_another_is_a_path() -> None:
     step = tg.compile(lambda i: [w[0], w[1]][order[i]] if order[i] < 2 else w[2].exp(), w)
     with pytest.raises(tg.TraceError, match=r"a number decides.*tg.where"):
         step([0, 2])
+    with pytest.raises(IndexError, match="list index out of range"):  # that of the function itself
+        tg.compile(lambda i: w[i] * 2, w)([4, 1])
 
 
 def test_a_tracked_number_never_stays_in_a_value_and_no_other_thread_meets_one() -> None:

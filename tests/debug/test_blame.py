@@ -98,9 +98,19 @@ def test_all_is_well() -> None:
     found = blame(tg.tanh(x * x))
     assert not found
     assert [found.kind, found.first, found.node, found.made, *found.others] == ["", None, None, ""]
-    assert repr(found) == "nothing to blame: all values and the gradients of all leaves are in order (3 nodes)"
-    assert repr(tg.debug.blame(tg.Value(3.0))).endswith("(1 node)")
-    assert not blame(Value(2.0))
+    told = "nothing to blame: all values and the gradients of {} are in order ({} nodes)"
+    assert repr(found) == told.format("all leaves", 3)
+    assert repr(tg.debug.blame(tg.Value(3.0))).endswith("gradients of all leaves are in order (1 node)")
+    assert repr(blame(x * 2)) == told.format("the leaves with a label", 3)
+    assert repr(blame(x * 2, parameters=[x])) == told.format("the given parameters", 3)
+    assert repr(blame(nn.Neuron(1, "tanh", rng=0)([2.0]))) == told.format("the parameters of modules", 6)
+    w, v = Value(2.0), Value(3.0)
+    y = w * w * v
+    y.backward()
+    v.grad *= 2  # it is a constant, as far as blame can know
+    assert repr(blame(y)) == told.format("the leaves that are used more than once", 4)
+    w.data, v.grad = 1.9, v.grad / 2
+    assert repr(blame(y)).startswith(told.format("the leaves that were changed", 4))
 
 
 @pytest.mark.parametrize(

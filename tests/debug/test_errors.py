@@ -24,6 +24,8 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: blame(v, exploding=0.5), ValueError, "exploding 1 or more, got 1e-09 and 0.5"),
     (lambda v: blame(v, parameters=[1.0]), TypeError, r"such as model.parameters\(\), got 1.0 \(float\)"),
     (lambda v: blame(v * v, parameters=[[v]]), TypeError, r"such as model.parameters\(\), got \[Value"),
+    (lambda v: blame(v, parameters=3), TypeError, r"such as model.parameters\(\), got 3 \(int\)"),
+    (lambda v: blame(v, vanishing="a"), ValueError, "exploding 1 or more, got 'a' and"),
     (lambda v: why([v], v), TypeError, r"Pass one Value, the result of a computation, not \[Value"),
     (lambda v: why(v, 2.0), TypeError, r"x is the Value whose gradient is explained, not 2.0 \(float\)"),
     (lambda v: why(v, v, 1.5), TypeError, "how many paths to show, an int, got 1.5"),
@@ -53,6 +55,7 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: run(neuron(), a=1.0), TypeError, "run takes numbers beside a function, got a beside Value"),
     (lambda v: run(3.0), TypeError, "Pass one Value"),  # type: ignore[arg-type]  # that is the test
     (lambda v: record(nn.Neuron(2, rng=0), every=0), ValueError, "every is a whole number of 1 or more, got 0"),
+    (lambda v: record(3), TypeError, "^record takes a model or a list of Values, got 3 "),
     (lambda v: record(nn.Activation("relu")), ValueError, "The model has no parameters"),
     (lambda v: record(nn.Neuron(2, rng=0)).to_html(), ValueError, "Nothing is recorded: no backward pass has"),
 ]

@@ -1,6 +1,7 @@
 """The stepping prompt: its commands, a pseudo-terminal in every Python at hand and in IPython, and a pipe."""
 
 import functools
+import io
 import os
 import re
 import shutil
@@ -122,6 +123,14 @@ def test_ctrl_c_shows_how_far_continue_came(monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         run(neuron(), "c")
     assert "2 steps\nstep 2 of 3\n" in capsys.readouterr().out
+
+
+def test_a_stream_of_ascii_gets_escapes(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    run(Value(2.0, label="λ") * 3, "n", "why λ", "no λ")
+    stream.flush()
+    assert stream.buffer.getvalue().count(rb"\u03bb") > 5
 
 
 def test_variables_of_the_caller_are_names(capsys, tmp_path):

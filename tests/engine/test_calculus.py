@@ -107,6 +107,7 @@ SHAPES: list[tuple[tuple[Any, ...], Any]] = [  # arguments, and the gradient of 
     (([3.0], (4.0, [5.0])), ([6.0], (16.0, [30.0]))),
     (([], 3.0), ([], 6.0)),
     ((np.array([3.0, 4.0]),), np.array([6.0, 16.0])),
+    ((memoryview(np.array([3.0, 4.0])),), np.array([6.0, 16.0])),  # an array of another library
     (({"w": np.array([3.0]), "b": [4.0]},), {"w": np.array([12.0]), "b": [8.0]}),
     ((np.array([[3, 4], [5, 6]]),), np.array([[6.0, 16.0], [30.0, 48.0]])),
     ((np.float32(3.0), np.float64(4.0)), (6.0, 16.0)),
@@ -422,6 +423,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: hvp(cube)(2.0, [1.0, 2.0]), ValueError, "one tangent per number: 1, got 2"),
     (lambda: gradients(x, [x, 2.0]), TypeError, r"gradients\(root, wrt\) takes Values, got 2\.0 \(float\)"),
     (lambda: gradients(1.0, [x]), TypeError, r"takes Values, got 1\.0 \(float\)"),
+    (lambda: gradients(x, 3), TypeError, r"takes Values, got 3 \(int\)"),
     (lambda: gradients(x, [[x]]), TypeError, r"takes Values, got \[Value\(.*\)\] \(list\)"),
     (lambda: jvp(lambda x, y: x * y, (2.0, 3.0), (1.0,)), ValueError, "one tangent per number: 2, got 1"),
     (lambda: jvp(cube, (2.0,), ([1.0, 2.0], 3.0)), ValueError, "jvp needs one tangent per number: 1, got 3"),

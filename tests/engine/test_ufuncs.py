@@ -37,6 +37,10 @@ WORKS = {  # with v = 0.5, w = 2.0: the number, or the numbers of the array
     "np.mean([v, w])": 1.25,
     "np.dot([v, w], [1.0, 2.0])": 4.5,
     "np.array([v, w]) * v": [0.25, 1.0],
+    "np.array([v, w]).std()": 0.75,
+    "np.var([v, w], axis=0)": 0.5625,
+    "np.prod([v, w])": 1.0,
+    "np.where(np.array([v, w]) > 1, [v, w], 0 * v)": [0.0, 2.0],
     "np.array([v, w]) * np.array([1.0, 2.0])": [0.5, 4.0],
     "np.exp([v, w])": [math.exp(0.5), math.exp(2.0)],
     "tg.erf(np.array([v, w]))": [math.erf(0.5), math.erf(2.0)],
@@ -50,7 +54,7 @@ REFUSED = {  # the words that its error has
     "np.floor(v)": "numpy.floor is no operation of Values: use the operations of dir.tg., or x.data",
     "np.arctan2(v, w)": r"tg.atan\(y / x\)",
     "np.hypot(v, w)": r"\(x\*\*2 \+ y\*\*2\) \*\* 0.5",
-    "np.add.reduce(v)": "numpy.add.reduce is no operation",
+    "np.add.reduce(v)": "numpy.add.reduce is no operation of Values: use it on a list of Values, or tg.sum",
     "np.multiply(v, 2.0, out=np.zeros(1))": "with options",
     "np.log(v - v)": "it is defined for 0 < x only",
     "np.array([1.0, 2.0]) * v": "build one Value per element",
@@ -60,7 +64,7 @@ REFUSED = {  # the words that its error has
     "Value(np.array(True))": "write 1.0 or 0.0",
     "tg.relu([v, w])": r"relu takes real numbers, arrays or Values, got \[Value",
     "math.exp(v)": "use the functions of tinygrad_edu, tg.exp",
-    "float(v)": r"For its number take v\.data",
+    **dict.fromkeys(("float(v)", "np.round(v)", "np.rint([v])", "np.trunc([v])"), r"For its number take v\.data"),
     "np.array([v, w], float)": r"For its number take v\.data",
 }
 

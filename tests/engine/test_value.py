@@ -44,6 +44,10 @@ def test_anything_else_is_refused_with_the_fix(wrong: object, fix: str) -> None:
 POWER = r"pow_n\(Value\(data=-2.0, grad=0.0\), exponent={}\): a neg"
 OPERATION = r"^Value takes a number and a label, got \({}\)\. For an operation of your own, declare a rule: tg\.ru"
 x, xs = Value(2.0), [Value(1.0), Value(2.0), Value(3.0)]
+REDUCE: Any = (tg.sum, tg.max, tg.min, tg.logsumexp)
+NONE: Any = (None, "ab", b"ab", {"a": x}, [[x]], [None], tg.nn.Neuron(1))  # no numbers
+GRAPH: Any = (tg.topological_order, tg.ancestors, tg.edges)
+DETACH: Any = (math.exp, float, int, complex, round)
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: Value(x), TypeError, "It is a Value already"),
     (lambda: Value(10**400), OverflowError, "too large"),
@@ -54,7 +58,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: Value(2.0, (x, x), (1.0, 2.0)), TypeError, OPERATION.format(".*")),
     (lambda: Value(2.0, "", "tanh"), TypeError, OPERATION.format("2.0, '', 'tanh'")),
     (lambda: Value(2.0, None), TypeError, OPERATION.format("2.0, None")),
-    *((lambda detach=detach: detach(x), TypeError, "Value") for detach in (math.exp, float, int, complex)),
+    *((lambda f=f: f(x), TypeError, r"not a Value.* take v\.data") for f in DETACH),
     (lambda: setattr(x, "gard", 1.0), AttributeError, "gard"),
     (lambda: Value(-2.0) ** 0.5, ValueError, POWER.format(0.5)),
     (lambda: Value(-2.0) ** Fraction(1, 2), ValueError, POWER.format(r"Fraction\(1, 2\)")),
@@ -65,6 +69,14 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: tg.max(), TypeError, "max takes one or more input"),
     (lambda: tg.leaky_relu(x, beta=1), TypeError, "leaky_relu has no parameter"),
     (lambda: tg.exp("1"), TypeError, "exp takes real numbers"),
+    *((lambda f=f, y=y: f(y), TypeError, r"takes real numbers, .*\. \w.*\S[.?]$") for f in REDUCE for y in NONE),
+    *((lambda f=f: f([]), TypeError, "takes one or more input.*: an empty list has none") for f in REDUCE),
+    *((lambda y=y: tg.softmax(y), TypeError, "softmax take one sequence, .*, got ") for y in ("ab", {"a": x}, 3)),
+    *((lambda y=y: tg.dot(xs, y), TypeError, "dot takes two sequences, .*, got ") for y in ("a", {1: x}, None, x)),
+    *((lambda y=y: tg.where(y, x, x), TypeError, "where takes real numbers.*, got") for y in (None, "a", [1])),
+    (lambda: tg.take(None, 0), TypeError, "take picks an item of a list, got None"),
+    *((lambda y=y: x.elu(alpha=y), TypeError, "elu takes a number as alpha, got") for y in (None, "a", [1.0])),
+    *((lambda f=f, y=y: f(y), TypeError, "^Pass one Value, ") for f in GRAPH for y in (3, None, xs, Value)),
     (lambda: tg.rule(math.tanh, backward=lambda *_: ()), ValueError, "'tanh' exists already"),
     (lambda: tg.rule(math.hypot, backward=max, n_inputs=2, kinks=(0.0,)), ValueError, "points of one input"),
     (lambda: tg.dot([1.0, 2.0], [x]), ValueError, "2 and 1 numbers"),

@@ -5,8 +5,10 @@ import copy
 import itertools
 import math
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -287,27 +289,41 @@ def with_gradients(*gradients: float) -> list[Value]:
 
 TWO, LENGTH = with_gradients(0.0, 0.0), r"one number per parameter of the optimiser, 2, got the shape \(3,\)"
 
-
+PAST, SHARE, COUNT = "at least 0 and below 1", "above 0 and at most 1", "in integers of 1 or more"
+SETTINGS: list[tuple[Any, ...]] = [  # function, argument, sentence, wrong numbers
+    (partial(optim.SGD, TWO), "lr", "must be positive", 0, -0.1),
+    (partial(optim.AdamW, TWO), "weight_decay", "must be 0 or more", -1),
+    (partial(optim.SGD, TWO), "momentum", PAST, 1.0),
+    (partial(optim.RMSProp, TWO), "alpha", PAST, -0.1),
+    (partial(optim.RMSProp, TWO), "eps", "must be positive", 0),
+    (partial(optim.step_decay, 2), "gamma", SHARE, 0),
+    (optim.exponential, "gamma", SHARE, 1.5),
+    (optim.step_decay, "every", COUNT, 0),
+    (optim.cosine, "total", COUNT, 2.5),
+    (partial(optim.cosine, 10), "minimum", "a factor from 0 to 1", 2),
+    (optim.linear_warmup, "steps", COUNT, -1),
+    (partial(optim.clip_grad_norm, TWO), "max_norm", "clipped to a positive size", 0),
+    (partial(optim.clip_grad_value, TWO), "max_value", "clipped to a positive size", -1),
+]
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: optim.Adam([]), ValueError, "Adam got no parameters"),
     (lambda: optim.Adam([1.0]), TypeError, "Adam moves Values, got 1.0"),
-    (lambda: optim.SGD([Value(1.0)], lr=math.nan), ValueError, "must be positive, got lr=nan"),
-    (lambda: optim.SGD([Value(1.0)], weight_decay=-1), ValueError, "weight_decay=-1"),
-    (lambda: optim.SGD([Value(1.0)], momentum=1.0), ValueError, "below 1, got momentum=1.0"),
+    *(
+        (lambda f=f, name=name, x=x: f(**{name: x}), error, f"{sentence}, got {name}={re.escape(shown)}$")
+        for f, name, sentence, *wrong in SETTINGS
+        for x, error, shown in [
+            *((x, ValueError, f"{x!r}.") for x in (*wrong, math.nan)),
+            *((x, TypeError, f"{x!r}: pass a plain number.") for x in ("a", None, [0.5], True, TWO[0])),
+        ]
+    ),
     (lambda: optim.SGD([Value(1.0)], nesterov=True), ValueError, "give a momentum"),
-    (lambda: optim.RMSProp([Value(1.0)], alpha=-0.1), ValueError, "got alpha=-0.1"),
-    (lambda: optim.RMSProp([Value(1.0)], eps=0), ValueError, "eps=0"),
     (lambda: optim.Adam([Value(1.0)], betas=(0.9, 1)), ValueError, "got beta2=1"),
-    (lambda: optim.Adam([Value(1.0)], betas=(math.nan, 0.9)), ValueError, "got beta1=nan"),
+    (lambda: optim.Adam([Value(1.0)], betas=(0.9, "a")), TypeError, "got beta2='a': pass a plain"),
+    (lambda: optim.Adam([Value(1.0)], betas=0.9), TypeError, r"two betas, .*, got betas=0\.9"),
     (lambda: optim.Optimizer([Value(1.0)], lr=1).step(), NotImplementedError, "must define update"),
-    (lambda: optim.step_decay(0), ValueError, "every=0"),
-    (lambda: optim.step_decay(2, gamma=0), ValueError, "gamma=0"),
-    (lambda: optim.exponential(1.5), ValueError, "gamma=1.5"),
-    (lambda: optim.cosine(2.5), ValueError, "total=2.5"),
-    (lambda: optim.cosine(10, minimum=2), ValueError, "minimum=2"),
-    (lambda: optim.linear_warmup(-1), ValueError, "steps=-1"),
-    (lambda: optim.clip_grad_norm([Value(1.0)], 0), ValueError, "max_norm=0"),
-    (lambda: optim.clip_grad_value([Value(1.0)], -1), ValueError, "max_value=-1"),
+    (lambda: optim.linear_warmup(2, then=3), TypeError, r"then=cosine\(10\), got 3"),
+    (lambda: optim.clip_grad_norm(["a"], 1.0), TypeError, "clips Values, got 'a': pass mo"),
+    (lambda: optim.clip_grad_value([2.0], 1.0), TypeError, "clips Values, got 2.0: pass mo"),
     (lambda: optim.clip_grad_norm(Value(1.0), 1.0), TypeError, "takes a list of Values, got Value.*: pass mo"),
     (lambda: optim.clip_grad_value(2.0, 1.0), TypeError, "takes a list of Values, got 2.0: pass mo"),
     (lambda: optim.clip_grad_norm(with_gradients(1.0, math.inf), 1.0), ValueError, "inf, which cannot be"),

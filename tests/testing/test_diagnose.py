@@ -154,6 +154,7 @@ def test_other_mistakes_with_upstream_are_described() -> None:
     assert "forgets upstream, in tanh(a): the sign of upstream is lost" in str(report)
 
 
+CLIPPED = "gradients are clipped inside of backward"
 WRONG_SLOPES = [
     ("other.data * out.grad", "abs(other.data) * out.grad", "wrong slope, in a*b, a*3, 3*a: its sign is lost"),
     (
@@ -162,15 +163,14 @@ WRONG_SLOPES = [
         "wrong slope, in a*b: it is right at most operands, and wrong at (0, 2)",
     ),
     ("out.data * out.grad", "min(out.data, 2e4) * out.grad", "wrong slope, in exp(a): it is right at most"),
-    (
-        "(1 - t**2) * out.grad",
-        "(1 - t**2) * min(1.0, max(-1.0, out.grad))",
-        "gradients are clipped inside of backward, in tanh(a): upstream stays within 1; pass on all of it",
-    ),
-    (
-        "(1 - t**2) * out.grad",
-        "min(1.0, max(-1.0, (1 - t**2) * out.grad))",
-        "gradients are clipped inside of backward, in tanh(a): the share stays within 1; pass on all of it",
+    *(
+        (right, wrong.format(f"min({c}, max(-{c}, {what}))"), f"{CLIPPED}, in {words} stays within {c:g}; pass")
+        for c in (0.3, 1.0, 7.0)
+        for right, wrong, what, words in [
+            ("(1 - t**2) * out.grad", "(1 - t**2) * {}", "out.grad", "tanh(a): upstream"),
+            ("(1 - t**2) * out.grad", "{}", "(1 - t**2) * out.grad", "tanh(a): the share"),
+            ("other.data * out.grad", "{}", "other.data * out.grad", "a*b, a*3, 3*a: the share"),  # that of self
+        ]
     ),
 ]
 

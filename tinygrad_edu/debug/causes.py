@@ -5,12 +5,13 @@ were still in order. `_forward` and `_Sweep` find those nodes, `_remedy` says wh
 """
 
 import math
-import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+from ..engine.calculus import values_of
 from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import names_of, variables_in_sight
@@ -158,12 +159,14 @@ class Blame:
     """The answer of `blame`: false if all is well, else `findings`, the most serious first.
 
     `kind`, `node`, `made` and `remedy` are those of the `first`; "" and None where there is nothing to blame.
-    `others` are all findings but the first; `size` is how many nodes the graph has; `note` says what is normal.
+    `others` are all findings but the first; `size` is how many nodes the graph has; `leaves` says whose gradients
+    were looked at; `note` says what is normal.
     """
 
-    def __init__(self, findings: Sequence[Finding], size: int, note: str = ""):
+    def __init__(self, findings: Sequence[Finding], size: int, leaves: str, note: str = ""):
         self.findings: tuple[Finding, ...] = tuple(findings)
         self.size: int = size
+        self.leaves: str = leaves
         self.note: str = note
         self.first: Finding | None = self.findings[0] if findings else None
         self.others: tuple[Finding, ...] = self.findings[1:]
@@ -179,7 +182,7 @@ class Blame:
         note = f"\n  note: {self.note}" * bool(self.note)
         if not self:
             nodes = f"{self.size:,} node{'s' * (self.size > 1)}"
-            return f"nothing to blame: all values and the gradients of all leaves are in order ({nodes}){note}"
+            return f"nothing to blame: all values and the gradients of {self.leaves} are in order ({nodes}){note}"
         counts = Counter(finding.title for finding in self.others)
         others = ", ".join(few([f"{count:,} {title}" for title, count in counts.most_common()], 5))
         return repr(self.findings[0]) + f"\n  others: {others}" * bool(others) + note
@@ -209,8 +212,8 @@ def blame(
       "exploding"   a share, or a sum of shares, that rises above exploding * |upstream|
     The last three are reported only if a leaf below the node receives nothing better from elsewhere. A relu that
     is off for one example of several, or beside a residual connection, is no fault. Shares may cancel, too.
-    The leaves that count are `parameters` (`model.parameters()`) if given, else the parameters of modules, else
-    the leaves with a label, else all.
+    The leaves that count are `parameters` (a model or a list) if given, else the parameters of modules, else
+    the leaves that an update has changed, else those with a label, those that are used more than once, or all.
     `variables` name the nodes without a label; by default they are those of the caller.
 
     The sweep is blame's own: no `.grad` is written, and no backward pass is needed before. After an update, which
@@ -222,7 +225,7 @@ def blame(
       operands: x = 1000
       remedy: Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential.
     >>> blame((1 - x) ** 2)
-    nothing to blame: all values and the gradients of all leaves are in order (4 nodes)
+    nothing to blame: all values and the gradients of the leaves with a label are in order (4 nodes)
 
     Raises TypeError unless root and parameters are Values and upstream is a number, ValueError unless upstream is
     finite and not 0, and 0 <= vanishing <= 1 <= exploding. If a rule fails, its error has a note with the node.
@@ -232,21 +235,17 @@ def blame(
     seed = type(root.data)(as_real(upstream))
     if not finite(seed) or seed == 0:
         raise ValueError(f"upstream is a finite number other than 0, got {upstream!r}.")
-    if not 0 <= vanishing <= 1 <= exploding:
+    if not (isinstance(vanishing, Real) and isinstance(exploding, Real) and 0 <= vanishing <= 1 <= exploding):
         raise ValueError(f"vanishing is 0 to 1 and exploding 1 or more, got {vanishing!r} and {exploding!r}.")
-    chosen = [parameters] if isinstance(parameters, Value) else parameters and list(parameters)
-    for parameter in chosen or ():
-        if not isinstance(parameter, Value):
-            kind = type(parameter).__name__
-            raise TypeError(
-                f"parameters are Values, such as model.parameters(), got {reprlib.repr(parameter)} ({kind})."
-            )
-    chosen = chosen and list(dict.fromkeys(chosen))
+    chosen = None
+    if parameters is not None:
+        chosen = list(dict.fromkeys(values_of(parameters, "parameters are Values, such as model.parameters()")))
     names = names_of(order, variables_in_sight() if variables is None else variables)
     checked = audit(order, chosen)
     sweep = _Sweep(Steps(root, seed, numbers=checked.numbers), names, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in chosen or () if p not in names]
-    below = [p for p in (counting(order) if chosen is None else chosen) if p in names]
+    who, _ = counting(order, checked.moved) if chosen is None else ("the given parameters", None)
+    below = [p for p in (checked.moved + counting(order)[1] if chosen is None else chosen) if p in names]
     stale = [Finding("changed", "", node, names, checked.passes) for node in checked.wrong]
     again = [Finding("accumulated", "", leaf, names, this) for leaf, this in checked.left.items()]
     resting, note = _resting(below, sweep)
@@ -254,7 +253,7 @@ def blame(
     if root.grad != 0:  # a training that has come to the minimum of a squared error is all right
         faults = [fault for fault in faults if fault.kind == "exploding" or fault.rule.name != "pow_n"]
     findings = [*_forward(order, names), *sweep.broken, *missing, *stale, *again, *faults]
-    return Blame(findings, len(order), "; ".join(filter(None, [note, _moved(checked, names)])))
+    return Blame(findings, len(order), who, "; ".join(filter(None, [note, _moved(checked, names)])))
 
 
 def _resting(leaves: list[Value], sweep: "_Sweep") -> tuple[set[Value], str]:

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Self
 
+from ..engine.calculus import values_of
 from ..engine.changes import is_stale
 from ..engine.former import Former
 from ..engine.graph import topological_order
@@ -63,8 +64,9 @@ class Film(Former):
             raise ValueError(f"every is a whole number of 1 or more, got {every!r}.")
         if hasattr(model, "named_parameters"):
             named = dict(model.named_parameters())
-        else:  # a class of the user's own
-            own = {parameter: f"parameter{i}" for i, parameter in enumerate(model.parameters())}
+        else:  # a class of the user's own, or a list
+            values = values_of(model, "record takes a model or a list of Values")
+            own = {parameter: f"parameter{i}" for i, parameter in enumerate(values)}
             named = {name: parameter for parameter, name in names_of(own, own).items()}
         self.names: tuple[Any, ...] = tuple(named)
         self.parameters: tuple[Any, ...] = tuple(named.values())
@@ -203,7 +205,8 @@ def record(model: Any, every: int = 1) -> Film:
     """A film of the model's training, for a `with` block around any loop, or for `fit(..., film=film)`.
 
     Every backward pass that reaches the model's parameters is a step; every=10 keeps one of ten. Outside of the
-    block nothing is recorded, and training costs no more. Raises ValueError if the model has no parameters.
+    block nothing is recorded, and training costs no more. A list of parameters will do as the model. Raises
+    TypeError for anything else, ValueError if the model has no parameters.
 
     >>> from tinygrad_edu import nn
     >>> model = nn.Neuron(1, "linear", rng=0)

@@ -7,7 +7,7 @@ changed leaf for the number it had, and `_pass` computes what the backward pass 
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
@@ -72,7 +72,7 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
     else:
         return faults[0]
     if leaves is None:
-        leaves = moved + list(parameters_among(order)) or counting(order)
+        leaves = moved + counting(order, moved)[1]
 
     def differs(node: Value) -> bool:
         known = node.grad and math.isfinite(node.grad) and math.isfinite(there[node])  # 0 was cleared
@@ -87,13 +87,21 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
     return Audit([], moved, left, passes, numbers)
 
 
-def counting(order: list[Value]) -> list[Value]:
-    """The leaves that count where none are given: the parameters of modules, else those with a label, else those
-    that are used more than once, as a weight is over several examples, else all."""
+def counting(order: list[Value], moved: Sequence[Value] = ()) -> tuple[str, list[Value]]:
+    """What the leaves are called that count where none are given, and these: the parameters of modules, else those
+    that were changed, else those with a label, else those that are used more than once, as a weight is over
+    several examples, else all."""
     leaves = [node for node in order if not node.rule]
     uses = Counter(parent for node in order for parent in node.parents)
-    labelled, shared = [leaf for leaf in leaves if leaf.label], [leaf for leaf in leaves if uses[leaf] > 1]
-    return list(parameters_among(order)) or labelled or shared or leaves
+    kinds = {
+        "the parameters of modules": list(parameters_among(order)),
+        "the leaves that were changed": list(moved),
+        "the leaves with a label": [leaf for leaf in leaves if leaf.label],
+        "the leaves that are used more than once": [leaf for leaf in leaves if uses[leaf] > 1],
+        "all leaves": leaves,
+    }
+    name, found = next((name, found) for name, found in kinds.items() if found)
+    return "all leaves" if len(found) == len(leaves) else name, found
 
 
 # --- What the graph still tells of the passes --------------------------------------------------------------

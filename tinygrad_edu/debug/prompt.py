@@ -401,7 +401,8 @@ class Prompt(cmd.Cmd):
         return f"{GREEN}{text}{PLAIN}" if self._colours else text
 
     def _print(self, text: str) -> None:
-        print(text, file=self.stdout)
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"  # \u03bb where it has no λ
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=self.stdout)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ create_graph=True it runs on Values, so the derivatives are graphs themselves an
 
 `grad`, `value_and_grad`, `jacobian`, `hessian` and `hvp` turn a function of numbers into its derivative. Its
 arguments may be numbers, Values, or nested lists, tuples, dicts and NumPy arrays of them: f gets such a nest of
-Values, and a derivative is such a nest too.
+Values, and a derivative is such a nest too. Arrays of PyTorch or JAX stand for NumPy arrays.
 `argnums` says which positional argument is differentiated: the first by default; a tuple gives a tuple. All other
 arguments, keyword arguments included, are passed on. With has_aux=True the function returns (result, aux), and aux
 is returned beside the derivative. `vjp` and `jvp` are the two modes by themselves.
@@ -16,13 +16,14 @@ inside another derivative, where a result that depends on the outer variable sta
 
 import functools
 import operator
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import reduce
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from .dispatch import is_array
+from .dispatch import as_array, is_array, is_row
 from .graph import topological_order
 from .scalar import as_real
 from .value import Value
@@ -32,8 +33,8 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
     """The derivatives of root with respect to each Value of `wrt`, leaves or interior, as a list of numbers.
 
     The derivative is 0.0 for a Value that root does not depend on. A single Value gives a single number. With
-    create_graph=True the derivatives are Values. No `.grad` is read or written. Raises TypeError unless root and
-    wrt are Values.
+    create_graph=True the derivatives are Values. No `.grad` is read or written. wrt may be a model, for its
+    parameters. Raises TypeError unless root and wrt are Values.
 
     >>> x = Value(3.0)
     >>> (slope,) = gradients(x**3, [x], create_graph=True)
@@ -42,10 +43,8 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
     """
     if isinstance(wrt, Value):
         return gradients(root, [wrt], create_graph)[0]
-    wrt = list(wrt)
-    for value in (root, *wrt):
-        if not isinstance(value, Value):
-            raise TypeError(f"gradients(root, wrt) takes Values, got {value!r} ({type(value).__name__}).")
+    values_of([root], sentence := "gradients(root, wrt) takes Values")
+    wrt = values_of(wrt, sentence)
     interior = [(node, node.parents) for node in topological_order(root) if node.rule]
     needed = set(wrt)  # and all that depends on it
     for node, parents in interior:
@@ -67,6 +66,16 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
                         share = number(share)
                     adjoints[parent] = adjoints[parent] + share if parent in adjoints else share
     return [adjoints[value] if value in adjoints else number(0) for value in wrt]
+
+
+def values_of(given: Any, sentence: str) -> list[Value]:
+    """The Values of a list, or the parameters of a model. Raises TypeError, which begins with the sentence."""
+    given = given.parameters() if callable(getattr(given, "parameters", None)) else given
+    values = list(given) if is_row(given) else [given]
+    for value in values:
+        if not isinstance(value, Value):
+            raise TypeError(f"{sentence}, got {reprlib.repr(value)} ({type(value).__name__}).")
+    return values
 
 
 def absolute_adjoint(root: Value) -> dict[Value, float]:
@@ -99,7 +108,7 @@ _variables: ContextVar[frozenset[Value]] = ContextVar("_variables", default=froz
 def _mapped(change: Callable[[Any], Any], nest: Any, arrays: bool = True) -> Any:
     """The nest with each number x in it replaced by change(x), in order; a dict has its keys in order, as text.
 
-    A NumPy array of nests is a nest of arrays; other arrays become lists. With arrays=False they are left alone.
+    An array of nests is a nest of NumPy arrays. With arrays=False they are left alone.
     """
     if isinstance(nest, list | tuple):
         parts = [_mapped(change, part, arrays) for part in nest]
@@ -109,9 +118,8 @@ def _mapped(change: Callable[[Any], Any], nest: Any, arrays: bool = True) -> Any
         return {key: things[key] for key in nest}
     if not arrays or getattr(nest, "ndim", 0) == 0 or hasattr(nest, "to_numpy"):
         return change(nest)
-    if is_array(nest):
-        return _stacked(list(map(change, nest.reshape(-1).tolist())), nest)
-    return _mapped(change, nest.tolist())
+    array = nest if is_array(nest) else as_array(nest)
+    return _stacked(list(map(change, array.reshape(-1).tolist())), array)
 
 
 def _flat(nest: Any) -> list[Any]:

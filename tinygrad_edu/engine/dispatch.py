@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .refusals import no_number
+
 
 def is_array(x: Any) -> bool:
     """Is x a NumPy array?"""
@@ -20,6 +22,11 @@ def is_array(x: Any) -> bool:
 def is_mpmath(x: Any) -> bool:
     """Is x a real number of mpmath?"""
     return "mpmath" in sys.modules and isinstance(x, sys.modules["mpmath"].mpf)
+
+
+def is_row(x: Any) -> bool:
+    """Can x be several numbers? Text and dicts cannot, although they can be iterated over."""
+    return hasattr(x, "__iter__") and not isinstance(x, str | bytes | dict)
 
 
 def is_far(x: Any) -> bool:
@@ -89,7 +96,7 @@ def elsewhere(name: str, on_float: Callable[..., Any], *inputs: Any) -> Any:
         return result if is_mpmath(result) else result.real * math.nan
     for x in inputs:
         if not isinstance(x, numbers.Real):
-            raise TypeError(f"{name} takes real numbers, arrays or Values, got {x!r} ({type(x).__name__}).")
+            raise no_number(f"{name} takes real numbers, arrays or Values", x)
     return on_float(*map(float, inputs))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
 from . import named
-from .dispatch import plain
+from .dispatch import is_row, plain
 from .named import *  # noqa: F403  # the functions that are rules
 from .named import exp, logsumexp, max
 from .operators import Operators
@@ -24,7 +24,10 @@ def dot(xs: Iterable[float], ys: Iterable[float]) -> float: ...  # type: ignore[
 @overload
 def dot(xs: Iterable[N | float], ys: Iterable[N | float]) -> N: ...
 def dot(xs: Iterable[Any], ys: Iterable[Any]) -> Any:
-    """x1*y1 + x2*y2 + ... as one node. Raises ValueError if the lengths differ."""
+    """x1*y1 + x2*y2 + ... as one node. Raises TypeError for what is no sequence, ValueError for two lengths."""
+    for row in (xs, ys):
+        if not is_row(row):
+            raise TypeError(f"dot takes two sequences, as in dot([1.0, 2.0], [3.0, 4.0]), got {row!r:.100}.")
     xs, ys = tuple(xs), tuple(ys)
     if len(xs) != len(ys):
         raise ValueError(f"dot takes two sequences of one length, got {len(xs)} and {len(ys)} numbers.")
@@ -44,7 +47,8 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     keep both inside their domains: where(x > 0, log(x), 0) fails for x = -1 in log(x). Raises TypeError for what
     is not a number.
     """
-    return RULES["where"](condition if hasattr(condition, "_record") else condition * 1.0, x, y)
+    is_plain = hasattr(condition, "__neg__") and not hasattr(condition, "_record")
+    return RULES["where"](condition * 1.0 if is_plain else condition, x, y)
 
 
 def take(xs: Sequence[T], index: Any) -> T:
@@ -55,7 +59,7 @@ def take(xs: Sequence[T], index: Any) -> T:
     >>> take([0.1, 0.7, 0.2], 1)
     0.7
 
-    Raises TypeError unless the index is a whole number, IndexError if it is out of range.
+    Raises TypeError unless xs is a list and the index a whole number, IndexError if it is out of range.
     """
     if hasattr(index, "_take"):  # an input of a compiled function, which is not known yet
         return index._take(xs)  # type: ignore[no-any-return]
@@ -63,6 +67,8 @@ def take(xs: Sequence[T], index: Any) -> T:
         place = operator.index(index)
     except TypeError:
         raise TypeError(f"take needs a plain whole number as the index, got {index!r}.") from None
+    if not hasattr(xs, "__len__"):
+        raise TypeError(f"take picks an item of a list, got {xs!r:.100}.")
     if not 0 <= place < len(xs):
         raise IndexError(f"take has the indices 0 to {len(xs) - 1}, got {index!r}.")
     return xs[place]
@@ -77,7 +83,7 @@ def log_softmax(xs: Iterable[Any], *more: Any) -> list[Any]:
 
     Takes a sequence, returns a list. Raises TypeError for what is not a number, ValueError for an empty sequence.
     """
-    if more or not (hasattr(xs, "__iter__") or hasattr(xs, "__getitem__")):
+    if more or not is_row(xs):
         got = f"{1 + len(more)} arguments" if more else repr(xs)
         raise TypeError(f"softmax and log_softmax take one sequence, as in softmax([1.0, 2.0]), got {got}.")
     xs = list(xs)

@@ -5,13 +5,15 @@ None of them recurses, so a chain of a million nodes is fine.
 
 from typing import Any
 
+from .refusals import no_node
+
 
 def topological_order(root: Any) -> list[Any]:
     """Every node that root depends on, each once, each after all of its parents; root is last.
 
     Backpropagation goes through this list from its end: a node's gradient is complete only when every node that
     uses it has passed its share back. The order is depth first and the same on every run. The right operand comes
-    first, so that from the end the list reads from left to right. Raises AttributeError for what is not a node.
+    first, so that from the end the list reads from left to right. Raises TypeError for what is not a node.
 
     >>> from tinygrad_edu import Value
     >>> a = Value(1.0)
@@ -19,6 +21,8 @@ def topological_order(root: Any) -> list[Any]:
     >>> [node.data for node in topological_order(b + b)]
     [1.0, 2.0, 4.0]
     """
+    if isinstance(root, type) or not hasattr(root, "parents"):
+        raise no_node(root)
     return order_beyond(root, set())
 
 

@@ -10,8 +10,9 @@ from math import inf
 from types import FunctionType, SimpleNamespace
 from typing import Any, Literal, TypeVar, overload
 
-from .dispatch import is_array
+from .dispatch import is_array, is_row
 from .operators import Operators
+from .refusals import no_number
 
 RULES: dict[str, "Rule"] = {}
 N = TypeVar("N", bound=Operators)  # a Value, or another number that records
@@ -134,12 +135,15 @@ class Rule:
     def __call__(self, *inputs: Any, **parameters: Any) -> Any:
         if parameters:
             return self.bind(**parameters)(*inputs)
-        if self.n_inputs is None and len(inputs) == 1 and hasattr(inputs[0], "__iter__"):
+        if self.n_inputs is None and len(inputs) == 1 and is_row(inputs[0]):
             row = inputs[0]  # of Values, also in an array, they are the inputs of one node
             inputs = inputs if is_array(row) and (row.ndim > 1 or row.dtype != object) else tuple(row)
         for x in inputs:
             if hasattr(x, "_record"):
                 return x._record(self, inputs)
+            if not hasattr(x, "__neg__"):  # max("ab") would be no error
+                fix = f"For a list, call {self.name} on each element." if self.n_inputs else "Pass one flat list."
+                raise no_number(f"{self.name} takes real numbers, arrays or Values", x, fix)
         return self.evaluate(inputs, inputs)
 
     @property
@@ -170,6 +174,9 @@ class Rule:
         unknown = parameters.keys() - self.parameters
         if unknown:
             raise TypeError(f"{self.name} has no parameter {sorted(unknown)}; it has {sorted(self.parameters)}.")
+        for name, x in parameters.items():
+            if hasattr(self.parameters[name], "__neg__") and not hasattr(x, "__neg__"):
+                raise no_number(f"{self.name} takes a number as {name}", x)
         parameters = {**self.parameters, **parameters}
         if parameters == self.parameters:
             return self
@@ -186,7 +193,8 @@ class Rule:
         Raises ValueError or ZeroDivisionError outside the domain; the message shows the operands.
         """
         if len(inputs) != (self.n_inputs or max(1, len(inputs))):
-            raise TypeError(f"{self.name} takes {self.n_inputs or 'one or more'} input(s), got {len(inputs)}.")
+            needs = f"{self.n_inputs or 'one or more'} input(s), got {len(inputs)}"
+            raise TypeError(f"{self.name} takes {needs}{'' if self.n_inputs else ': an empty list has none'}.")
         try:
             for x, interval in zip(inputs, self.domain, strict=False):
                 if not is_array(x) and x not in interval:
@@ -194,12 +202,6 @@ class Rule:
             if self.check and not any(map(is_array, inputs)):
                 self.check(*inputs, **self.parameters)
             return self.forward(*inputs)
-        except TypeError:
-            for x in inputs:
-                if x is None or isinstance(x, str | list | tuple | dict):
-                    text = f"{self.name} takes real numbers, arrays or Values"
-                    raise TypeError(f"{text}, got {x!r} ({type(x).__name__}).") from None
-            raise
         except (ValueError, ArithmeticError) as error:
             raise type(error)(f"{self.name}({', '.join(map(repr, operands))}{self._bound_as}): {error}") from None
 

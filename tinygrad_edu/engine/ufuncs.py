@@ -46,6 +46,8 @@ def apply_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[
             ufunc.__name__ + (f".{method}" if method != "__call__" else "") + (" with options" if options else "")
         )
         instead = _INSTEAD.get(name, "the operations of dir(tg), or x.data for the plain number")
+        if method == "reduce":
+            instead = "it on a list of Values, or tg.sum, tg.max and tg.min"
         raise TypeError(f"numpy.{asked} is no operation of Values: use {instead}.")
     inputs = tuple(x.item() if getattr(x, "ndim", None) == 0 else x for x in inputs)
     if not any(map(is_array, inputs)):

@@ -101,14 +101,20 @@ class Value(Methods, Operators):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         return apply_ufunc(ufunc, method, inputs, options)
 
+    def conjugate(self) -> "Value":
+        """Itself, as of every real number. NumPy asks for it in var and std of an array of Values."""
+        return self
+
     if not TYPE_CHECKING:  # which refuse float(v) by themselves
 
-        def __float__(self) -> float:
+        def __float__(self, *_: Any) -> float:
             """Not offered: a float would lose the gradient, without a word."""
             raise TypeError(
-                "float() takes a string or a real number, not a Value. For its number take v.data; to keep the "
-                "gradient use the functions of tinygrad_edu, tg.exp(v) instead of math.exp(v)."
+                "float(), int() and round() take a real number, not a Value. For its number take v.data; to keep "
+                "the gradient use the functions of tinygrad_edu, tg.exp(v) instead of math.exp(v)."
             )
+
+        __int__ = __round__ = __trunc__ = rint = __float__  # NumPy rounds arrays of Values by rint
 
     # --- Recording ------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.elementary import sqrt
 from ..engine.value import Value, watchers
-from .clipping import distinct
+from .settings import distinct, setting
 
 if TYPE_CHECKING:
     from .vectors import VectorSteps
@@ -28,6 +28,7 @@ FORGOTTEN = (
     "The gradients of this step() still hold those of the step before, because backward() adds to what is there: "
     "call zero_grad() once per step, before backward()."
 )
+EPS = "eps prevents a division by zero, so it must be positive"
 
 
 class Optimizer:
@@ -37,16 +38,19 @@ class Optimizer:
     `parameters` may be changed too: the state belongs to the parameter, not to its place in the list. `epochs`
     counts the epochs that `fit` has finished.
 
-    Raises ValueError without parameters, or for a number out of range; TypeError unless parameters are Values.
+    Raises ValueError without parameters, or for a number out of range; TypeError unless parameters are Values and
+    settings are numbers.
     """
 
     n_states = 0
 
     def __init__(self, parameters: Iterable[Value], lr: float, weight_decay: float = 0):
         name = type(self).__name__
-        self.parameters: list[Value] = distinct(parameters, name)
-        self.lr = lr
-        self.weight_decay = weight_decay
+        self.parameters: list[Value] = distinct(parameters, name, "moves")
+        self.lr: float = setting("The learning rate must be positive", lambda x: x > 0, lr=lr)
+        self.weight_decay: float = setting(
+            "The weight decay must be 0 or more", lambda x: x >= 0, weight_decay=weight_decay
+        )
         self.state: dict[Value, tuple[Any, ...]] = {}  # (t, ...) of every parameter that has been moved
         self.epochs = 0
         # The gradients that the last step used, and those of them that a backward() has found unchanged. Both are
@@ -55,13 +59,6 @@ class Optimizer:
         self._warned = False
         if not self.parameters:
             raise ValueError(f"{name} got no parameters to optimise: pass model.parameters().")
-        for parameter in self.parameters:
-            if not isinstance(parameter, Value):
-                raise TypeError(f"{name} moves Values, got {parameter!r}: pass model.parameters().")
-        if not lr > 0:
-            raise ValueError(f"The learning rate must be positive, got lr={lr!r}.")
-        if not weight_decay >= 0:
-            raise ValueError(f"The weight decay must be 0 or more, got weight_decay={weight_decay!r}.")
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         """(parameter, *state) after step t. It changes nothing in place, so that it works on floats and arrays.
@@ -255,7 +252,7 @@ class RMSProp(Optimizer):
     ):
         super().__init__(parameters, lr, weight_decay)
         self.alpha: float = _average(alpha=alpha)
-        self.eps: float = _positive(eps)
+        self.eps: float = setting(EPS, lambda x: x > 0, eps=eps)
         self.momentum: float = _average(momentum=momentum)
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
@@ -293,9 +290,12 @@ class Adam(Optimizer):
         weight_decay: float = 0,
     ):
         super().__init__(parameters, lr, weight_decay)
-        beta1, beta2 = betas
+        try:
+            beta1, beta2 = betas
+        except (TypeError, ValueError):
+            raise TypeError(f"Adam takes two betas, as in betas=(0.9, 0.999), got betas={betas!r}.") from None
         self.betas: tuple[float, float] = (_average(beta1=beta1), _average(beta2=beta2))
-        self.eps: float = _positive(eps)
+        self.eps: float = setting(EPS, lambda x: x > 0, eps=eps)
 
     def update(self, t: int, parameter: Any, gradient: Any, *state: Any) -> tuple[Any, ...]:
         mean, square = state
@@ -333,18 +333,9 @@ class AdamW(Adam):
         return gradient
 
 
-def _average(**named: float) -> float:
-    """The number itself. Raises ValueError unless it can be the weight of the past in a running average."""
-    ((name, weight),) = named.items()
-    if not 0 <= weight < 1:
-        raise ValueError(f"The weight of the past is at least 0 and below 1, got {name}={weight!r}.")
-    return weight
-
-
-def _positive(eps: float) -> float:
-    if not eps > 0:
-        raise ValueError(f"eps prevents a division by zero, so it must be positive, got eps={eps!r}.")
-    return eps
+def _average(**named: Any) -> Any:
+    """The number itself, which is the weight of the past in a running average."""
+    return setting("The weight of the past is at least 0 and below 1", lambda x: 0 <= x < 1, **named)
 
 
 def _fitted(x: Any, pattern: Any, place: str) -> Any:

@@ -6,11 +6,15 @@ t counts epochs or steps from 0:
 >>> [round(rate * schedule(t), 4) for t in range(7)]
 [0.05, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001]
 
-In a training loop: `optimizer.lr = rate * schedule(t)` before `optimizer.step()`.
+In a training loop: `optimizer.lr = rate * schedule(t)` before `optimizer.step()`. All of them raise TypeError for
+what is no number.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any
+
+from .settings import setting
 
 Schedule = Callable[[int], float]
 
@@ -25,14 +29,14 @@ def step_decay(every: int, gamma: float = 0.1) -> Schedule:
 
     Raises ValueError unless every is an integer of 1 or more and gamma is above 0 and at most 1.
     """
-    _count("every", every)
-    _share("gamma", gamma)
+    _count(every=every)
+    _share(gamma=gamma)
     return lambda t: gamma ** (t // every)
 
 
 def exponential(gamma: float) -> Schedule:
     """gamma^t: the rate is multiplied by gamma each time. Raises ValueError unless 0 < gamma <= 1."""
-    _share("gamma", gamma)
+    _share(gamma=gamma)
     return lambda t: gamma**t
 
 
@@ -43,9 +47,8 @@ def cosine(total: int, minimum: float = 0.0) -> Schedule:
     and the minimum is from 0 to 1. Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm
     Restarts, 2017, equation 5, without the restarts.
     """
-    _count("total", total)
-    if not 0 <= minimum <= 1:
-        raise ValueError(f"The schedule ends at a factor from 0 to 1, got minimum={minimum!r}.")
+    _count(total=total)
+    setting("The schedule ends at a factor from 0 to 1", lambda x: 0 <= x <= 1, minimum=minimum)
     return lambda t: minimum + (1 - minimum) * (1 + math.cos(math.pi * min(t, total) / total)) / 2
 
 
@@ -55,16 +58,16 @@ def linear_warmup(steps: int, then: Schedule | None = None) -> Schedule:
     The other schedule counts from 0 after the warm-up. Without one the rate stays. Raises ValueError unless steps
     is an integer of 1 or more. Source: Goyal et al., Accurate, Large Minibatch SGD, 2017, section 2.2.
     """
-    _count("steps", steps)
+    _count(steps=steps)
+    if not (then is None or callable(then)):
+        raise TypeError(f"then is another schedule, as in then=cosine(10), got {then!r}.")
     after = then or constant()
     return lambda t: (t + 1) / steps if t < steps else after(t - steps)
 
 
-def _count(name: str, n: int) -> None:
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"A schedule counts in integers of 1 or more, got {name}={n!r}.")
+def _count(**named: Any) -> None:
+    setting("A schedule counts in integers of 1 or more", lambda n: n >= 1 and n % 1 == 0, **named)
 
 
-def _share(name: str, factor: float) -> None:
-    if not 0 < factor <= 1:
-        raise ValueError(f"The factor of the rate is above 0 and at most 1, got {name}={factor!r}.")
+def _share(**named: Any) -> None:
+    setting("The factor of the rate is above 0 and at most 1", lambda factor: 0 < factor <= 1, **named)

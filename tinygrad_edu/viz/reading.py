@@ -9,6 +9,7 @@ from itertools import chain, takewhile
 from typing import Any
 
 from ..engine.graph import topological_order
+from ..engine.refusals import no_node
 from ..engine.value import Value
 from .names import called
 from .picture import Kind, Scope
@@ -20,16 +21,7 @@ _WEIGHT = re.compile(r"w\d+")  # of a neuron that stands alone; `b` beside it is
 def nodes_below(root: Value) -> list[Value]:
     """`topological_order(root)`. Raises TypeError unless root is one Value."""
     if not isinstance(root, Value):
-        kind = type(root)
-        stranger = hasattr(root, "data") and hasattr(root, "grad")
-        hint = (
-            f"This is {kind.__module__}.{kind.__name__}: import Value from tinygrad_edu.micrograd.engine, or "
-            "check the class with tg.testing.diagnose."
-        )
-        raise TypeError(
-            f"Pass one Value, the result of a computation, not {reprlib.repr(root)} ({kind.__name__}). "
-            + (hint if stranger else "For several results, show each of them, or their sum.")
-        )
+        raise no_node(root)
     return topological_order(root)
 
 

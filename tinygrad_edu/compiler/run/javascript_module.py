@@ -33,6 +33,7 @@ class JavaScriptModule:
             raise TypeError('backend="javascript" needs the arguments of one example, as in example=(0.5,).')
         self.function: Callable[..., Any] = function
         point = Pointwise(function, parameters, dtype)
+        point.takes_examples = False  # a module has no guards
         self.parameters: list[Value] = point.parameters
         batch = [[argument] for argument in example]
         programs = [point.program_for(batch, gradient=False)]

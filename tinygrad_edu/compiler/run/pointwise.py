@@ -30,7 +30,7 @@ class Pointwise(Compiled):
     result is inf or nan, the example is evaluated eagerly: same errors.
     """
 
-    takes_examples = takes_lengths = False
+    takes_lengths = False
 
     def __init__(
         self, function: Callable[..., Any], parameters: Iterable[Value], dtype: Any = "float64", **options: Any
@@ -49,6 +49,8 @@ class Pointwise(Compiled):
         return _lists(super().predict(*batch))
 
     def _run(self, build: Build, gradient: Any, arrays: Sequence[NDArray[Any]], size: int, checked: bool) -> Any:
+        if build.contract.guards:
+            return super()._run(build, gradient, arrays, size, checked)
         numbers = read_numbers(self.parameters) if self._theta is None else self._theta.tolist()
         theta = [*numbers, *build.contract.closure.numbers()]
         return _run(build, theta, size, *arrays, *([] if gradient is None else [gradient]))
@@ -85,13 +87,21 @@ def _run(build: Build, theta: list[float], size: int, *inputs: NDArray[Any]) -> 
         try:
             results.append(program(theta, row))
         except ELSEWHERE:
-            results.append(run_eagerly(build, theta, [array[i : i + 1] for array in arrays]))
+            outputs, slopes = run_eagerly(build, theta, [array[i : i + 1] for array in arrays])
+            results.append(([*outputs, *_guards_of_a_known_path(build)], slopes))
     if not request.gradient:
         return np.array([outputs for outputs, _ in results])
     n = len(inputs[-1])  # behind it are the knobs
     inputs[-1][:] = results[0][1][:n] if size == 1 else np.mean([slopes[:n] for _, slopes in results], axis=0)
-    value = sum(outputs[0] for outputs, _ in results) / size
-    return (value, np.array([outputs[1:] for outputs, _ in results])) if request.with_outputs else value
+    value, more = sum(outputs[0] for outputs, _ in results) / size, [outputs[1:] for outputs, _ in results]
+    return (value, np.array(more)) if more[0] else value
+
+
+def _guards_of_a_known_path(build: Build) -> list[float]:
+    """Behind what the engine has computed, which is right for any path."""
+    guards = build.contract.guards
+    known = dict(zip(*guards.paths[0], strict=True)) if guards else {}
+    return [float(known.get(i, False)) for i in range(guards.n if guards else 0)]
 
 
 def _lists(results: Any) -> Any:

@@ -259,7 +259,7 @@ class Variants:
 
     def _examples(self, closure: Closure, request: Request, arrays: Arrays) -> Examples | None:
         """A run on the first example; None if the function takes neither Values nor plain numbers."""
-        refusal: TraceError | None = None
+        refusal: TraceError | IndexError | None = None
         whole = [int if array.dtype.kind in WHOLE else None for array in arrays]
         for other, ints in ((Value, whole), (Value, [None] * len(whole)), (float, whole)):
             kinds = [kind or other for kind in ints]
@@ -274,14 +274,14 @@ class Variants:
             try:
                 examples.add(_example(arrays, 0), self._floats(closure))
                 return examples
-            except NoFloatError as error:
+            except (NoFloatError, IndexError) as error:
                 refusal = refusal or error
             except TraceError as error:
                 raise refusal or error from None
             except Exception:  # with numbers of another kind it may run
                 continue
         if refusal:
-            raise refusal
+            raise refusal from None
         return None
 
     def _floats(self, closure: Closure) -> list[float]:

@@ -1,11 +1,11 @@
 """Checks that all compiled functions share: their parameters, and the eager function they must agree with."""
 
 import gc
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ...engine.calculus import gradients
+from ...engine.calculus import gradients, values_of
 from ...engine.graph import topological_order
 from ...engine.value import Value
 from .lending import read_numbers
@@ -34,14 +34,8 @@ def checked_parameters(function: Any, parameters: Any) -> list[Value]:
     """
     if not callable(function):
         raise TypeError(f"compile takes a function of one example, got {function!r}.")
-    if callable(getattr(parameters, "parameters", None)):
-        parameters = parameters.parameters()
-    if not isinstance(parameters, Iterable):
-        raise TypeError(f"compile(function, parameters) takes a model or a list of Values, got {parameters!r}.")
-    checked = list(parameters)
+    checked = values_of(parameters, "compile(function, parameters) takes a model or a list of Values")
     for parameter in checked:
-        if not isinstance(parameter, Value):
-            raise TypeError(f"The parameters must be Values, got {parameter!r}: pass model.parameters().")
         if parameter.rule is not None:
             raise ValueError(f"{parameter!r} is computed from other Values: a parameter is a leaf.")
     if not checked:

@@ -198,13 +198,14 @@ class Placeholder(Value):
     __index__: Any = _refused(
         "a placeholder was used as an index",
         "Give whole numbers, an array of ints, for an argument that is an index. One that is computed from other "
-        "numbers needs tg.take(xs, index), nn.Embedding or a one-hot input.",
+        "numbers, or of a module of JavaScript, needs tg.take(xs, index), nn.Embedding or a one-hot input.",
     )
     __int__: Any = __index__
     __trunc__: Any = __index__
     __floor__: Any = __index__
     __ceil__: Any = __index__
     __round__: Any = _refused("a placeholder was to be rounded", "Rounding has no gradient; do it outside.")
+    rint: Any = __round__
     __copy__: Any = _refused("a placeholder was to be copied", "Copy the model before it is traced.")
     __deepcopy__: Any = __copy__
     __reduce__: Any = __copy__

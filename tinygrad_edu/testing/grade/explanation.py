@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..check.mistakes import Row
-from .faults import of_sharing, of_slope
+from .faults import bounds, of_sharing, of_slope
 from .faulty_pass import Fault, Trial
 
 UNEXPLAINED, UNKNOWN = 2.0, 0.6  # what an answer costs that is not explained; a fault costs about 1
@@ -33,12 +33,12 @@ class Explanation:
         self.trials = trials
         self.general = [*general, *of_sharing()]
         self._costs: dict[tuple[int, tuple[Fault, ...]], float] = {}
-        rows = _measured(trials, start)
+        rows, wrong = _measured(trials, start), [t for i, t in enumerate(trials) if self._cost(i, ())]
         places = {at: node for trial in trials for node in trial.nodes if node for at in node.places}
         self.local: dict[str, list[Fault]] = {}
         for at, node in places.items():
             slopes = (of_slope(at, node.base, k, rows.get(at, ())) for k in range(len(node.row.slopes)))
-            self.local[at] = [*itertools.chain(*slopes), *of_sharing(at)]
+            self.local[at] = [*itertools.chain(*slopes), *of_sharing(at, bounds(wrong, at))]
         self.faults = self._needed(self._search()).faults
         self.unexplained = [trial for i, trial in enumerate(trials) if self._cost(i, self.faults) == UNEXPLAINED]
 

@@ -5,7 +5,8 @@ A fault works at one operation or at all, on one operand or on all of them: see 
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..check.mistakes import Row, Suspect, suspects
@@ -90,8 +91,9 @@ def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
         seed = answers[0][-1]
         yield Fault("root", f"it is {seed:.4g}" if seed else ROOT, "seed", seed)
     yield Fault("root", "it is the result itself", "seed", None)
-    sizes = [abs(x) for answer in answers for x in answer]
-    for bound in filter(None, dict.fromkeys((max(sizes, default=0.0), *BOUNDS))):
+    largest = max((abs(x) for answer in answers for x in answer), default=0.0)
+    wrong = [trial for trial in trials if not trial.explained_by(())]
+    for bound in filter(None, dict.fromkeys((largest, *bounds(wrong)))):
         words = f"they stay within {bound:.4g}; backward must leave them as they are"
         for mode in ("node", "end"):
             yield Fault("clipped", words, "clip", (mode, bound))
@@ -101,7 +103,6 @@ def of_root(trials: Sequence[Trial]) -> Iterator[Fault]:
 
 # --- In what an operation passes to its operands ------------------------------------------------------------
 
-BOUNDS = (1.0, 5.0, 10.0)  # at which people clip
 UPSTREAM: dict[str, Callable[[float, float, Row], float]] = {
     "a share is upstream times the slope": lambda slope, up, row: slope,
     "out.data is taken for out.grad": lambda slope, up, row: slope * row.out,
@@ -113,6 +114,19 @@ UPSTREAM: dict[str, Callable[[float, float, Row], float]] = {
 }
 
 
+def bounds(wrong: Iterable[Trial], at: str = "") -> list[float]:
+    """At what an operation, or all, may have clipped upstream or a share: sizes that wrong answers have in common,
+    or short numbers, as a person would write."""
+    sizes = Counter[float]()
+    for trial in wrong:
+        for node in filter(None, trial.nodes if len(trial.program.steps) > 1 else ()):  # else upstream is 1
+            for p, slope in zip(node.operands, node.row.slopes, strict=False):
+                if at in ("", *node.places) and p < len(trial.program.inputs) and slope:
+                    got = abs(trial.answer.grads[p])
+                    sizes.update({float(f"{size:.6g}") for size in (got, got / abs(slope))})
+    return [size for size, n in sizes.most_common() if n > 1 or size == float(f"{size:.0e}")][:2]
+
+
 def _clipped(bound: float) -> tuple[Change, Change]:
     """A share that is clipped, and an upstream."""
     return (
@@ -121,8 +135,8 @@ def _clipped(bound: float) -> tuple[Change, Change]:
     )
 
 
-def of_sharing(at: str = "") -> Iterator[Fault]:
-    """Faults in what passes from a result to its operands, whatever the operation is."""
+def of_sharing(at: str = "", limits: Iterable[float] = ()) -> Iterator[Fault]:
+    """Faults in what passes from a result to its operands, whatever the operation is. limits: see `bounds`."""
 
     def fault(name: str, sentence: str, change: Change, k: int = -1) -> Fault:
         return Fault(name, sentence, "share", change, at, k)
@@ -148,9 +162,9 @@ def of_sharing(at: str = "") -> Iterator[Fault]:
         words = f"each operand has its own share, here {'ab'[which]} has both"
         yield fault("misplaced", words, _operand(which, "target"))
     yield fault("sign", "the shares have the other sign", lambda node, k: {"slope": -node.row.slopes[k]})
-    for bound in BOUNDS if at else ():
+    for bound, k in itertools.product(limits, (-1, 0, 1)):
         for what, change in zip(("the share", "upstream"), _clipped(bound), strict=True):
-            yield fault("clipped", f"{what} stays within {bound:.4g}; pass on all of it", change)
+            yield fault("clipped", f"{what} stays within {bound:.4g}; pass on all of it", change, k)
 
 
 # --- In the slopes of an operation --------------------------------------------------------------------------
