@@ -167,7 +167,7 @@ def _rows(call: Sampled, recipe: str) -> Iterator[GradientRow]:
         if recipe != DIGITS:
             outcome = by_recipe(at, x, analytic, *_RECIPES[recipe])
         else:
-            outcome = on_digits(i, size) or on_floats(at, x, here, analytic)
+            outcome = on_digits(i) or on_floats(at, x, here, analytic)
             outcome = _with_lost_digits(outcome, analytic, size)
         if outcome.verdict == "ok" and leaf is not here.out and leaf not in sizes:
             outcome = outcome._replace(note=outcome.note or "f does not depend on it")
