@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import itertools
 import json
 import math
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import mpmath as mp
 import pytest
 from hypothesis import strategies as st
-from some_rules import FORMULA, LINEAR, MISTAKES, ROUNDING, SECOND, SINGULAR, mish, mish_backward, rule_of
+from some_rules import FORMULA, LINEAR, MISTAKES, NUMBERS, ROUNDING, SECOND, SINGULAR, mish, mish_backward, rule_of
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule, Value
@@ -24,9 +25,9 @@ from tinygrad_edu.testing.check import deadline
 from tinygrad_edu.testing.check.case import Case
 from tinygrad_edu.testing.check.mathematics import reference_of
 from tinygrad_edu.testing.check.mistakes import lost_where, origin, rounding_mistake
-from tinygrad_edu.testing.check.points import confined, grid_of, inside, line_of
+from tinygrad_edu.testing.check.points import beside_constants, confined, ends_of, grid_of, inside, line_of, near
 from tinygrad_edu.testing.check.reference import Reference, ulps
-from tinygrad_edu.testing.check.rule_check import _simplest
+from tinygrad_edu.testing.check.rule_check import RuleReport, _simplest
 from tinygrad_edu.testing.check.rule_properties import has_right_second_derivatives, keeps_digits
 
 pytestmark = pytest.mark.usefixtures("own_rules")
@@ -138,28 +139,60 @@ def test_every_mistake_has_its_kind_and_is_named(name: str) -> None:
     assert repr(report) == str(caught.value)
 
 
-@pytest.mark.slow
+def case_of(share: str, *points: float) -> Case:
+    rule = rule_of("x / 1", share)
+    case = Case(rule, reference_of(rule), 32)
+    case.points = [(x,) for x in points]
+    return case
+
+
 def test_lost_digits_are_told_from_where_on() -> None:
-    message = refused(tanh, lambda u, out, x: (u * (1 - out * out),))
-    assert "  where     x = -334.9 to -4.177, -3.797, 3.797, 4.177 to 334.9" in message
+    case = case_of("u + u * 1e-13 * (x > 3)", 8.0, -2.0, 4.5, 1.0)
+    assert (lost_where(case, 0), lost_where(case, 1)) == ("", "x = 4.5 to 8")
+    every_second = case_of("u + u * 1e-13 * equal(x % 2, 1)", *range(9))
+    assert lost_where(every_second, 1) == "x = 1, 3, 5, 7"
+    every_second.points.append((9.0,))
+    assert lost_where(every_second, 1) == "x = 1, 3, 5, 7 and elsewhere"
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kinds", "mathematics", "rounding"),
+    [
+        ((), "right", "right"),
+        ((LINEAR,), "wrong", "not examined"),
+        ((SECOND,), "wrong", "not examined"),
+        ((ROUNDING,), "right", "wrong"),
+        ((SINGULAR, ROUNDING), "wrong", "wrong"),
+        ((ROUNDING, NUMBERS), "right", "wrong"),
+    ],
+)
+def test_two_verdicts(kinds: Any, mathematics: str, rounding: str) -> None:
+    case = case_of("u")
+    case.failures = [RuleMismatch(case.rule, kind, "wrong", (3.0,)) for kind in kinds]
+    report = RuleReport(case)
+    facts = json.loads(report.to_json())
+    assert (report.ok, report.mathematics, report.rounding) == (not kinds, mathematics, rounding)
+    assert (facts["ok"], facts["mathematics"], facts["rounding"]) == (not kinds, mathematics, rounding)
+
+
+def test_failures_at_ordinary_numbers_come_first_then_the_kinds_then_those_nearest_to_1() -> None:
+    case, told = case_of("u"), [(NUMBERS, 0.0), (NUMBERS, 0.3), (NUMBERS, 5.0), (FORMULA, 1e-101), (LINEAR, 1e101)]
+    case.failures = [RuleMismatch(case.rule, kind, "wrong", (x,)) for kind, x in reversed(told)]
+    assert [(failure.kind, *failure.point) for failure in RuleReport(case).failures] == [*told[:3], *told[:2:-1]]
+
+
 def test_the_report_plots_errors() -> None:
-    figure = check_rule("tanh").plot()
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "the value",
-        "the slope for x",
-        "allowed: 4",
+    (axes,) = (
+        RuleReport(case_of("u * where(x > 4, x / 0.0 if x > 9 else 1 + 2.0**-40, 1)", 8.0, 10.0, 2.0)).plot().axes
+    )
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["the value", "the slope for x", "allowed: 32"]
+    assert [list(map(list, line.get_data())) for line in axes.lines[:2]] == [
+        [[2, 8], [2**-4, 2**-4]],
+        [[2, 8], [2**-4, 2**12]],
     ]
-    x, error = axes.lines[1].get_data()
-    assert len(x) > 300
-    assert 2**-4 <= min(error) <= max(error) <= 4
-    with pytest.raises(RuleMismatch) as caught:
-        check_rule(declared(tanh, lambda u, out, x: (u * (1 - out * out),)))
-    (axes,) = caught.value.report.plot().axes
-    assert max(axes.lines[1].get_data()[1]) > 1e14
+    assert (axes.get_xlabel(), axes.get_title()) == ("x", "mine: errors at 3 points")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("symlog", "log")
 
 
 @pytest.mark.slow
@@ -366,7 +399,7 @@ BAD: list[tuple[type[Exception], str, Any]] = [
     (ValueError, "mine is empty: no x fulfils 3 <= x <= 1", asked(identity, one_share, domain=(Interval(3, 1),))),
     (ValueError, "No input that was drawn is in the domain", lambda: check_rule("log", domain=st.floats(-5, -1))),
     (TypeError, "reference is a function of mpmath numbers, got 3", lambda: check_rule("exp", 3)),  # type: ignore[arg-type]  # the mistake
-    (ValueError, "bound is an error in ulps, above 0, got -1", lambda: check_rule("exp", bound=-1)),
+    (ValueError, "bound is an error in ulps, above 0, got 0", lambda: check_rule("exp", bound=0)),
     (ValueError, "No input that was", lambda: check_rule("mul", domain=[st.just(math.inf), st.floats(1, 2)])),
     (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", domain=[st.floats()] * 2)),
     (ValueError, "domain has 0 intervals for 1 inputs", lambda: check_rule("exp", domain=[])),
@@ -431,7 +464,15 @@ def test_a_kink_has_two_slopes(f: Any, x: float, slopes: list[float]) -> None:
 def test_a_domain_is_read_off_the_rule() -> None:
     assert (line_of(RULES["log"], 0).low, line_of(RULES["log"], 0).high) == (5e-324, 1.7976931348623157e308)
     assert (line_of(RULES["asin"], 0).low, line_of(RULES["asin"], 0).high) == (-1.0, 1.0)
-    assert vars(confined(RULES["asin"], [(-1.0, 2.0)]).domain[0]) == vars(Interval(-1, 1))
+    for name, ends, expected in [
+        ("asin", (-1.0, 2.0), Interval(-1, 1)),
+        ("asin", (0.5, 0.75), Interval(0.5, 0.75)),
+        ("log", (-1, 3), Interval(0, 3, open=True)),
+        ("log", (1, 3), Interval(1, 3)),
+        ("exp", (1, math.inf), Interval(1, math.inf)),
+    ]:
+        (part,) = confined(RULES[name], ends_of(ends, 1)).domain
+        assert vars(part) == vars(expected)
     assert not inside(RULES["log"])((0.0,))
     assert not inside(RULES["div"])((1.0, 0.0))
     assert inside(RULES["div"])((0.0, 1.0))
@@ -441,6 +482,35 @@ def test_a_domain_is_read_off_the_rule() -> None:
     assert all(y != 0 for _, y in grid_of(RULES["div"]))
     assert len(grid_of(RULES["exp"])) > 500
     assert len(grid_of(RULES["mul"])) > 300
+
+
+def test_hard_points_leave_no_wide_gap() -> None:
+    for side in (1, -1):
+        numbers = sorted(side * x for (x,) in grid_of(RULES["sinh"]) if side * x > 0)
+        assert (numbers[0], numbers[-1]) == (5e-324, 1.7976931348623157e308)
+        assert max(b - a for a, b in itertools.pairwise(numbers) if b <= 30) <= 0.5
+        assert max(b / a for a, b in itertools.pairwise(numbers) if a >= 30) <= 2.0**64
+        assert max(b / a for a, b in itertools.pairwise(numbers) if a >= 0.1 and b < 800) < 1.1001
+        assert {math.pi / 2e20, math.pi / 2, math.pi * 5e19} <= {*numbers}
+        distances = sorted(side * (x - 3) for x in near(3.0) if side * (x - 3) > 0)
+        assert (distances[0], distances[-1]) == (2.0**-51, 0.5)
+        assert max(b / a for a, b in itertools.pairwise(distances)) <= 2.0**8
+
+
+def test_points_beside_the_constants_of_a_rule() -> None:
+    def forward(x: Any, by: float = 7.5, flag: bool = True) -> Any:
+        return x * by + 2.5 * unknown * 1e309 if flag else closed
+
+    closed = 9.25
+    rule = Rule("mine", "mine", forward, lambda u, o, x: (u,), 1)
+    points = beside_constants(rule)
+    assert {x for (x,) in points if x % 0.25 == 0} == {c + d for c in (2.5, 7.5, 9.25) for d in (-0.5, 0, 0.5)}
+    assert (math.nextafter(7.5, 8),) in points
+    points = beside_constants(rule_of("x * y * 3.5", "u * y * 5.5", "u * x", domain=(Interval(0), Interval(0, 4))))
+    assert {(3.5, 1.0), (3.5, 0.7), (5.5, 1.0), (1.0, 3.5), (3.5, 3.5)} <= {*points}
+    assert {(1.0, 5.5), (5.5, 5.5)}.isdisjoint(points)
+    if not points:
+        unknown = 1.0  # it has no value yet
 
 
 @pytest.mark.parametrize(
