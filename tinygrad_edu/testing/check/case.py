@@ -278,7 +278,7 @@ class Case:
             return ""
         if len(point) > 1:
             return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
-        sides = " and ".join(mp.nstr(slope, 4) for slope in ends)
+        sides = " and ".join(map(shown_number, ends))
         return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
 
 

@@ -51,8 +51,8 @@ class GradientRow(NamedTuple):
     def cells(self) -> list[str]:
         """The row as text; a wrong slope with as many digits as it takes to see it."""
         digits, error = 4, self.relative_error
-        if self.verdict == "WRONG" and 0 < error < 1:
-            digits = min(max(4, 2 - math.floor(math.log10(error))), 17)
+        if self.verdict == "WRONG" and error > 0:
+            digits = max(4, 2 - math.floor(math.log10(error)))
         slopes = [f"{slope:.{digits}g}" for slope in (self.analytic, self.numeric)]
         return [self.name, f"{self.value:.4g}", *slopes, f"{self.estimate:.1g}", f"{error:.1g}", self.verdict]
 

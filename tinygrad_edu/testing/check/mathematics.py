@@ -117,7 +117,7 @@ def halves(inputs: Any) -> Any:
 
 
 def dot(*inputs: Any) -> Any:
-    return mp.fsum(x * y for x, y in zip(*halves(inputs), strict=True))
+    return mp.fdot(*halves(inputs))
 
 
 def power_slopes(x: Any, y: Any) -> Any:

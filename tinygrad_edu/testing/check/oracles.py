@@ -72,7 +72,7 @@ class Dual(RuleNumber):
         data = [x.data for x in inputs]
         out = rule.evaluate(data, data)
         slopes = rule.shares(type(out)(1), out, *data)
-        return Dual(out, sum(slope * x.slope for slope, x in zip(slopes, inputs, strict=True)))
+        return Dual(out, sum(map(operator.mul, slopes, (x.slope for x in inputs))))
 
 
 class Mathematical(RuleNumber):

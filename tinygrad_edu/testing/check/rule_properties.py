@@ -72,7 +72,7 @@ def has_right_numbers(case: Case, point: Point) -> None:
             case.kinks.append(point)
             if ulps(a, b) <= case.bound or case.tells(Kind.SINGULAR):
                 continue
-            sides = " and ".join(mp.nstr(slope, 17) for slope in case.kink(point, place))
+            sides = " and ".join(map(shown_number, case.kink(point, place)))
             kind, b, error = Kind.SINGULAR, f"{sides} on its two sides", 0
         elif row:
             kind, (b, a, error) = Kind.FORMULA, row
@@ -94,9 +94,7 @@ def has_a_slope_between_those_beside(case: Case, point: Point) -> None:
         sides = case.reference.sides(point, i)
         if None not in sides and not is_between(slope, sides):
             what = f"at a kink, {case.results(point)[1 + i]} is not between those beside it"
-            raise case.mismatch(
-                Kind.SINGULAR, what, point, " to ".join(mp.nstr(x, 17) for x in sorted(sides)), slope
-            )
+            raise case.mismatch(Kind.SINGULAR, what, point, " to ".join(map(shown_number, sorted(sides))), slope)
 
 
 def passes_nan_on(case: Case, point: Point) -> None:
@@ -152,7 +150,7 @@ def has_right_second_derivatives(case: Case, point: Point) -> None:
         wrong = [row for row in on_floats if abs(row[1]) < LIMIT and not mp.isfinite(row[2])]
         kind = Kind.ROUNDING
     for what, exact, got, error in wrong[:1]:
-        text = f"{mp.nstr(error, 3)} of the size of its terms; allowed are {SECOND_BOUND:g}"
+        text = f"{float(error):.3g} of the size of its terms; allowed are {SECOND_BOUND:g}"
         raise case.mismatch(kind, f"{what} is wrong", point, exact, got, error=text)
 
 

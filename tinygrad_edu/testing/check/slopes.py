@@ -49,7 +49,7 @@ class Sampled:
         self.f: Callable[..., Any] = f
         self.inputs: Any = inputs
         self.names: list[str] = names
-        self.numbers: list[float] = [_number(x, name) for x, name in zip(_flat(inputs), names, strict=True)]
+        self.numbers: list[float] = list(map(_number, _flat(inputs), names))
 
     def sample(self, numbers: list[Any]) -> Sample:
         """f of these numbers. Raises TypeError unless f returns one number."""
