@@ -39,9 +39,7 @@ CLOSED_FORMS: list[tuple[Callable[[Any], Any], float, float]] = [  # f, x, f'(x)
     (lambda x: tg.exp(-1e5 * x), 1e-5, -1e5 * math.exp(-1)),
     (lambda x: tg.sin(16 * math.pi * x), 0.0, 16 * math.pi),  # 0 at the first steps
     (lambda x: x + 1e-4 * tg.exp(-((x - 0.3) ** 2) * 1e10), 0.3 + 5e-6, None),  # a bump between the first steps
-    (tg.log, 1e-3, 1e3),
     (tg.log, 1e-100, 1e100),
-    (lambda x: 1 / x, -1e-12, -1e24),
     (lambda x: 3 * x, 1.7e307, 3.0),
     (lambda x: 3 * x, 5e-310, 3.0),
     (tg.sin, 1e6, math.cos(1e6)),
@@ -190,8 +188,6 @@ def test_the_report_is_an_aligned_table() -> None:
 
 # --- Wrong rules ----------------------------------------------------------------------------------------------
 WRONG: dict[str, tuple[Rule, str]] = {  # by name: the rule, and a part of the message
-    "minus": (rule_of("x * x", "-2 * x * u"), "operand 0 the slope -4.2, expected is 4.2"),
-    "factor": (rule_of("x * x", "x * u"), "operand 0 the slope 2.1, expected is 4.2"),
     "nine": (rule_of("sin(x)", "cos(x) * u * (1 + 1e-9)"), "slope -0.504846105105, expected is -0.5048461046"),
     "swap": (rule_of("x - 3 * y", "-3 * u", "u"), "operand 0 the slope -3, expected is 1"),
     "second": (rule_of("x * y", "y * u", "y * u"), "operand 1 the slope 0.25, expected is 2.1"),
@@ -313,9 +309,6 @@ def test_a_finite_slope_at_the_end_of_the_domain() -> None:
 HARD: list[tuple[Callable[..., Any], float]] = [  # differences of floats cannot tell
     (lambda x: 1e8 + 1e-10 * x, 1.0),
     (lambda x: tg.sin(1e12 * x), 1.0),
-    (tg.sin, 1e30),
-    (lambda x: tg.tan(1e18 + 1e17 * x), 0.0),
-    (lambda x: tg.tanh(1e9 * x), 0.0),
     (tg.tanh, 20.0),
     (lambda x: tg.relu(x - 1), 1 + 2**-40),
     (tg.log, 5e-324),
@@ -357,7 +350,6 @@ VERDICTS: list[tuple[Callable[..., Any], float, str, float | None, str]] = [  # 
     *((f, x, "ok", None, "") for f, x in HARD),
     # differences that rounding makes may grow as the step shrinks, and on one side only
     *((flat_cosine(x), x, "ok", None, "") for x in (1.4e-250, 2.131134531248294e-132, -6.74262212488637e-131)),
-    (flat_cosine(1.4919010325729456e-172), 1.4919010325729456e-172, "ok", None, ""),
     (lambda x: Value(-3.0) ** x, 2.0, "undecided", None, "f is not defined beside this point"),
     (lambda x: x * tg.sin(1 / x) if x.data else x, 0.0, "undecided", None, "the slopes do not settle"),
     (tg.sign, 0.0, "undecided", None, "a jump beside sign(x=0)"),
