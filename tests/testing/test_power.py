@@ -6,17 +6,13 @@ from typing import Any
 import pytest
 from cases import OURS
 from hypothesis import Phase, settings
+from some_rules import ALTERATIONS, altered
 
 from tinygrad_edu import elementary as e
 from tinygrad_edu.engine.rules import RULES, Rule
 from tinygrad_edu.testing import RuleMismatch, check_rule
 
 Backward = Callable[..., Any]
-
-
-def altered(rule: Rule, backward: Backward) -> Rule:
-    """The rule with another backward, under its old name."""
-    return rule.replace(backward=(lambda *args, **_: backward(*args)) if rule.parameters else backward)
 
 
 @pytest.fixture(autouse=True)
@@ -40,19 +36,6 @@ def overwritten(rule: Rule) -> Backward:
     return backward
 
 
-def scaled(factor: float) -> Callable[[Rule], Backward]:
-    return lambda rule: lambda upstream, out, *xs: [factor * share for share in rule.backward(upstream, out, *xs)]
-
-
-MISTAKES: dict[str, Callable[[Rule], Backward]] = {
-    "wrong_sign": scaled(-1),
-    "missing_factor": lambda rule: lambda upstream, out, *xs: [upstream] * len(xs),
-    "wrong_factor": scaled(2),
-    "missing_upstream": lambda rule: lambda upstream, out, *xs: rule.backward(upstream * 0 + 1, out, *xs),
-    "off_by_a_billionth": scaled(1 + 1e-9),
-    "the_last_input_is_a_constant": lambda rule: lambda upstream, out, *xs: [
-        *rule.backward(upstream, out, *xs)[:-1], 0 * upstream],
-}  # fmt: skip
 OF_SEVERAL = {
     "swapped_shares": lambda rule: lambda upstream, out, *xs: rule.backward(upstream, out, *xs)[::-1],
     "overwritten": overwritten,
@@ -70,7 +53,7 @@ def is_a_mistake(rule: Rule, mistake: str) -> bool:
     return rule.name not in ALL_SLOPES_ARE_1 or mistake not in ("missing_factor", "swapped_shares")
 
 
-WRONG = [(rule, mistake) for rule in OURS for mistake in MISTAKES | OF_SEVERAL if is_a_mistake(rule, mistake)]
+WRONG = [(rule, mistake) for rule in OURS for mistake in ALTERATIONS | OF_SEVERAL if is_a_mistake(rule, mistake)]
 
 
 QUICK = ("tanh", "mul", "pow", "relu", "max", "log")  # the others in CI
@@ -86,7 +69,7 @@ CASES = [pytest.param(r, m, id=f"{r.name}-{m}", marks=marks(r.name)) for r, m in
 @pytest.mark.parametrize(("rule", "mistake"), CASES)
 def test_a_wrong_rule_is_caught(rule: Rule, mistake: str) -> None:
     with pytest.raises(RuleMismatch) as caught:
-        check_rule(altered(rule, (MISTAKES | OF_SEVERAL)[mistake](rule)))
+        check_rule(altered(rule, (ALTERATIONS | OF_SEVERAL)[mistake](rule)))
     message = str(caught.value)
     assert message.startswith(rule.name + ": ")
     assert "input " in message
@@ -96,10 +79,8 @@ def test_a_wrong_rule_is_caught(rule: Rule, mistake: str) -> None:
 INACCURATE: dict[str, Backward] = {  # some_rules.py has more
     "softplus": lambda upstream, out, x: (upstream * (1 - e.exp(-out)),),
     "asin": lambda upstream, out, x: (e.div(upstream, e.sqrt(1 - x * x)),),
-    "acos": lambda upstream, out, x: (-e.div(upstream, e.sqrt(1 - x * x)),),
     "tan": lambda upstream, out, x: (upstream * (1 + out * out) * (1 + 1e-14),),
     "erf": lambda upstream, out, x: (upstream * e.exp(-x * x) * 1.1283791670955126,),
-    "erfc": lambda upstream, out, x: (-upstream * e.exp(-x * x) * 1.1283791670955126,),
     "cosh": lambda upstream, out, x: (upstream * e.sqrt((out - 1) * (out + 1)) * e.sign(x),),
     "log1p": lambda upstream, out, x: (upstream * e.exp(-out),),
     "silu": lambda upstream, out, x: (upstream * (out + e.sigmoid(x) * (1 - out)),),
@@ -109,7 +90,6 @@ INACCURATE: dict[str, Backward] = {  # some_rules.py has more
     "sqrt": lambda upstream, out, x: (upstream * 0.5 * e.pow(x, -0.5) * (1 + 1e-15),),
     "logsumexp": lambda upstream, out, *inputs: [upstream * e.exp(x - out) for x in inputs],
     "max": lambda upstream, out, *inputs: [upstream * e.equal(x, out) for x in inputs],
-    "min": lambda upstream, out, *inputs: [upstream * e.equal(x, out) for x in inputs],
 }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from numbers import Real
@@ -90,7 +91,6 @@ class Case:
         self.clock: TimeLimit = TimeLimit()  # of the search
         self.floats_only: bool = bool(getattr(rule, "floats_only", False))  # functions of another language
         self._exact: dict[Point, list[Any]] = {}
-        self._kinks: dict[tuple[Point, int], list[Any]] = {}
 
     @property
     def is_over(self) -> bool:
@@ -253,15 +253,14 @@ class Case:
 
     def kink(self, point: Point, place: int) -> list[Any]:
         """The slopes on the two sides of a kink; none where the reference has one slope, or for the value."""
-        if (point, place) not in self._kinks:
-            self._kinks[point, place] = []
-            with contextlib.suppress(ValueError, ArithmeticError):
-                self._kinks[point, place] = self.reference.kink(point, place - 1) if place else []
-        return self._kinks[point, place]
+        try:
+            return self.reference.kink(point, place - 1) if place else []
+        except (ValueError, ArithmeticError):
+            return []
 
     def _is_tie(self, point: Point, place: int) -> bool:
         """Is it a kink of equal inputs? Such a kink is gone where the other inputs have moved."""
-        moved = tuple(x if i == place - 1 else x * (1 - 1e-6) or 1e-6 for i, x in enumerate(point))
+        moved = tuple(x if i == place - 1 else math.nextafter(x, math.inf) for i, x in enumerate(point))
         return len(set(point)) < len(point) and not self.kink(moved, place)
 
     def may_choose(self, point: Point, place: int, slope: Any) -> bool:
@@ -269,12 +268,9 @@ class Case:
 
         Such a kink cannot be declared. Only the reference may have it: max(y, e^x) at x = -10000, y = 0.
         """
-        several = len(point) > 1 and self.reference.slopes is None and place > 0
-        return (
-            several
-            and (ends := self.kink(point, place)) != []
-            and (is_between(slope, ends) and not self._is_tie(point, place))
-        )
+        if len(point) == 1 or self.reference.slopes or not (ends := self.kink(point, place)):
+            return False
+        return is_between(slope, ends) and not self._is_tie(point, place)
 
     def kink_hint(self, point: Point, place: int) -> str:
         """What to declare, if this is a kink that nobody declared."""
@@ -282,7 +278,7 @@ class Case:
             return ""
         if len(point) > 1:
             return "Equal inputs have two slopes here: if this is a kink, declare ties=True."
-        sides = " and ".join(mp.nstr(slope, 4) for slope in ends)
+        sides = " and ".join(map(shown_number, ends))
         return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
 
 
@@ -313,10 +309,8 @@ def names(rule: Rule, n: int) -> list[str]:
 
 
 def shown_number(x: Any) -> str:
-    """A number to as many digits as it takes: mpmath numbers as floats where that is enough."""
-    if isinstance(x, mp.mpf):
-        return repr(float(x)) if float(x) == x or mp.mp.prec <= 53 else mp.nstr(x, 40)
-    return x if isinstance(x, str) else repr(x)
+    """A number to as many digits as it takes, an mpmath number as a float."""
+    return x if isinstance(x, str) else repr(float(x) if isinstance(x, mp.mpf) else x)
 
 
 def close(a: Any, b: Any, tolerance: Any) -> bool:

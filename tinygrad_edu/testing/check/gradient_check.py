@@ -51,8 +51,8 @@ class GradientRow(NamedTuple):
     def cells(self) -> list[str]:
         """The row as text; a wrong slope with as many digits as it takes to see it."""
         digits, error = 4, self.relative_error
-        if self.verdict == "WRONG" and 0 < error < 1:
-            digits = min(max(4, 2 - math.floor(math.log10(error))), 17)
+        if self.verdict == "WRONG" and error > 0:
+            digits = max(4, 2 - math.floor(math.log10(error)))
         slopes = [f"{slope:.{digits}g}" for slope in (self.analytic, self.numeric)]
         return [self.name, f"{self.value:.4g}", *slopes, f"{self.estimate:.1g}", f"{error:.1g}", self.verdict]
 
@@ -167,7 +167,7 @@ def _rows(call: Sampled, recipe: str) -> Iterator[GradientRow]:
         if recipe != DIGITS:
             outcome = by_recipe(at, x, analytic, *_RECIPES[recipe])
         else:
-            outcome = on_digits(i, size) or on_floats(at, x, here, analytic)
+            outcome = on_digits(i) or on_floats(at, x, here, analytic)
             outcome = _with_lost_digits(outcome, analytic, size)
         if outcome.verdict == "ok" and leaf is not here.out and leaf not in sizes:
             outcome = outcome._replace(note=outcome.note or "f does not depend on it")

@@ -69,11 +69,10 @@ class Dual(RuleNumber):
 
     @staticmethod
     def combine(rule: Rule, inputs: tuple[Any, ...]) -> Any:
-        kind = next((type(x.data) for x in inputs if not isinstance(x.data, int)), float)
-        data = [kind(x.data) if isinstance(x.data, int) else x.data for x in inputs]
+        data = [x.data for x in inputs]
         out = rule.evaluate(data, data)
         slopes = rule.shares(type(out)(1), out, *data)
-        return Dual(out, sum(slope * x.slope for slope, x in zip(slopes, inputs, strict=True)))
+        return Dual(out, sum(map(operator.mul, slopes, (x.slope for x in inputs))))
 
 
 class Mathematical(RuleNumber):
@@ -140,11 +139,10 @@ def path_sum(root: Value, leaf: Value) -> Any:
     if root.rule is None:
         return Fraction(0)
     reference, data = reference_of(root.rule), tuple(parent.data for parent in root.parents)
-    exact = reference.slopes is not None and all(isinstance(x, Fraction) for x in data)
-    slopes = reference.slopes(*data) if exact and reference.slopes else reference.exact_slopes(data)
-    pairs = zip(slopes, root.parents, strict=True)
-    shares = [math.prod(_alike(slope, path_sum(parent, leaf))) for slope, parent in pairs if slope]
-    return sum(_alike(*shares))
+    exact = reference.slopes if all(isinstance(x, Rational) for x in data) else None
+    slopes = exact(*data) if exact else reference.exact_slopes(data)
+    beyond = [path_sum(parent, leaf) for parent in root.parents]
+    return sum(_alike(*(math.prod(_alike(*pair)) for pair in zip(slopes, beyond, strict=True))))
 
 
 def _alike(*numbers: Any) -> list[Any]:

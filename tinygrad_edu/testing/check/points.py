@@ -16,25 +16,25 @@ from ...engine.rule import Interval, Rule
 Point = tuple[Any, ...]
 TINY, LARGEST, SMALLEST_NORMAL = 5e-324, 1.7976931348623157e308, 2.0**-1022
 
-MAGNITUDES = [
-    *(TINY, 1e-310, SMALLEST_NORMAL, LARGEST),
-    *(2.0**256, 2.0**512, 2.0**1023),  # where fourth powers, squares and doubles overflow
-    *(1.7 * 10.0**e for e in range(-307, 308, 18)),
-    *(math.pi * 10.0**e for e in range(-20, 21)),
-    *(k / 2 for k in range(1, 81)),
-    *(0.037 + k / 10 for k in range(30)),
-    *(13.7 * k for k in range(3, 60)),
-    *(27.2, 38.4, 708.3, 709.7, 710.4, 745.1),  # where erfc, its slope, exp and cosh end
-]
+ENDS = [abs(math.log(x)) for x in (TINY, SMALLEST_NORMAL, LARGEST)]  # where exp ends, and its like
 SHORT = [0.0, 1e-300, -3e-20, 0.3, -0.7, 1.0, math.nextafter(1, 2), -2.5, 40.1, -1e5, 7e150, -LARGEST]
-LITERALS = 12  # numbers of its code that a rule is tried at
 LENGTHS = (1, 2, 3, 7)  # of the inputs of a reduction
 
 
 def near(point: float) -> list[float]:
     """The neighbours of a point, from the very next float to a distance of 1/2."""
-    steps = [s * 2.0**-k for k in (1, 2, 4, 7, 11, 16, 22, 30, 40, 50) for s in (-1, 1)]
+    steps = [s * 2.0**-k for k in range(1, 50, 8) for s in (-1, 1)]
     return [math.nextafter(point, -math.inf), math.nextafter(point, math.inf), *(point + s for s in steps)]
+
+
+MAGNITUDES = [
+    *(TINY, SMALLEST_NORMAL, LARGEST),
+    *(2.0**e for e in range(-1024, 1024, 64)),  # also where squares and fourth powers overflow
+    *(math.pi / 2 * 10.0**e for e in range(-20, 21)),
+    *(k / 2 for k in range(1, 61)),
+    *(1.1**k for k in range(-30, 72)),
+    *(x for end in ENDS for x in (*near(end), math.sqrt(end), math.sqrt(2 * end))),
+]
 
 
 class Line(NamedTuple):
@@ -62,13 +62,13 @@ def line_of(rule: Rule, i: int, special: Point = ()) -> Line:
     """Where input i of the rule may lie, by the rule's own declaration. Raises ValueError if that is nowhere."""
     interval = rule.domain[i] if i < len(rule.domain) else Interval()
     low, high = interval.low, interval.high
-    special = tuple(dict.fromkeys(x for x in (0.0, low, high, *rule.kinks, *special) if abs(x) < LARGEST))
+    named = dict.fromkeys((0.0, low, high, *rule.kinks, *special))
     if interval.open:
         low, high = math.nextafter(low, math.inf), math.nextafter(high, -math.inf)
     low, high = max(low, -LARGEST), min(high, LARGEST)
     if not low <= high:
         raise ValueError(f"The domain of {rule.name} is empty: no x fulfils {interval}.")
-    return Line(low, high, special)
+    return Line(low, high, [x for x in named if abs(x) < LARGEST])
 
 
 def ends_of(domain: Any, n: int) -> list[tuple[float, float]]:
@@ -137,16 +137,13 @@ def grid_of(rule: Rule, special: Point = ()) -> list[Point]:
 
 def beside_constants(rule: Rule) -> list[Point]:
     """Points at the numbers that a rule is written with, and beside them: its thresholds and windows lie there."""
-    numbers = sorted(set(_constants(rule.forward)) | set(_constants(rule.backward)), key=abs)[-LITERALS:]
-    close = [x for c in numbers for x in (c, *near(c)[:2], c + 2.0**-40, c - 2.0**-40, c * 1.5, c / 1.5, -1.5 * c)]
+    numbers = sorted({*_constants(rule.forward), *_constants(rule.backward)}, key=abs)
+    close = [x for c in numbers for x in (c, *near(c))]
     points: list[Point] = [(x,) for x in close]
     if rule.n_inputs != 1:
         several = range(rule.n_inputs or 2)
-        points = [
-            tuple(x if i == j else y for j in several) for (x,) in points for i in several for y in (0.7, 2.0)
-        ]
-        points += itertools.product(numbers, repeat=len(several)) if len(several) == 2 else []
-        points += [tuple(0.7 * c if i == j else 0.7 for j in several) for c in numbers for i in several]
+        points = [tuple(x if i == j else y for j in several) for x in close for i in several for y in (1.0, 0.7)]
+        points += itertools.combinations_with_replacement(numbers, len(several))
     return [point for point in dict.fromkeys(points) if all(map(math.isfinite, point)) and inside(rule)(point)]
 
 
@@ -177,5 +174,4 @@ def _long(line: Line) -> list[float]:
 
 def _short(line: Line) -> list[float]:
     """A few numbers of a line, some of either end of it."""
-    chosen = line.inner([*SHORT, *(-x for x in SHORT), *line.special, *line.close[:6]])
-    return chosen or _long(line)[:12] or [line.low, line.high]
+    return line.inner([*SHORT, *(-x for x in SHORT), *line.special, *line.close[:6]])

@@ -40,7 +40,7 @@ _FUNCTIONS |= {
 }
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Program:
     """A few numbers, and steps that compute: `Program((0.5,), (("a * b / 4", (0, 0, 0, 0)),))` squares 0.5.
 
@@ -110,8 +110,7 @@ def _code(expression: str) -> tuple[CodeType, tuple[str, ...]]:
         tree = ast.parse(expression.strip(), mode="eval")
         code = compile(tree, expression, "eval")
     except (SyntaxError, ValueError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else error
-        raise ValueError(f"{expression!r} is not a Python expression: {reason}.") from None
+        raise ValueError(f"{expression!r} is not a Python expression: {getattr(error, 'msg', error)}.") from None
     names = dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     return code, tuple(name for name in names if name not in _LETTERS)
 

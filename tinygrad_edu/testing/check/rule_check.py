@@ -27,7 +27,7 @@ from .reference import Reference
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 REPEATS = 40  # points that fail before a property is given up
 ORDINARY = 1e6  # beyond it, failures are searched for as well when there are enough of them below
-FRACTIONS = [Fraction(-7, 3), Fraction(1, 10), Fraction(5, 2), Fraction(-1, 6), Fraction(22, 7), Fraction(1, 2)]
+FRACTIONS = [Fraction(k, 3) for k in range(-8, 9, 3)]
 Property = Callable[[Case, Any], None]
 
 
@@ -121,13 +121,13 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
     _everywhere(case, points, strategy, properties.has_right_numbers)
     if case.undecided > case.inputs / 2 and not case.is_over:
         raise ValueError(f"The reference of {rule.name} has no real value or slope at most of the inputs.")
-    ties = {(point[0],) * len(point) for point in tame if len(point) > 1} if rule.ties else set[Point]()
-    _at(case, [*((x,) for x in rule.kinks), *sorted(ties)[:10]], properties.has_a_slope_between_those_beside)
+    ties = [(point[0],) * len(point) for point in tame if rule.ties]
+    _at(case, [*((x,) for x in rule.kinks), *ties], properties.has_a_slope_between_those_beside)
     _at(case, {len(point): point for point in reversed(tame)}.values(), properties.passes_nan_on)
     _at(case, [(x,) for x in (math.inf, -math.inf) if n == 1 and inside(rule)((x,))], properties.runs)
     if not case.tells(Kind.FORMULA) and not case.floats_only:
         moderate = [*tame, *_some([p for p in points if properties.is_moderate(case, p)], 60)]
-        fewer = max(10, settings().max_examples // 4)
+        fewer = 1 + settings().max_examples // 4
         _everywhere(case, moderate, strategy, properties.has_right_second_derivatives, max_examples=fewer)
         if not foreign:
             _at(case, tame, properties.keeps_digits)
@@ -137,8 +137,8 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
         _at(case, tame, properties.is_the_same_on_arrays)
         case.numbers.append("arrays")
     if not case.tells(Kind.FORMULA) and not foreign:
-        for length in [n] if n else (2, 4, 6):
-            rows = filter(inside(rule), itertools.islice(itertools.permutations(FRACTIONS, length), 40))
+        for length in [n] if n else (2, 4):
+            rows = filter(inside(rule), itertools.combinations(FRACTIONS, length))
             exact = itertools.takewhile(lambda inputs: properties.is_rational(case, inputs), rows)
             _at(case, exact, properties.is_exact_on_fractions)
 
@@ -334,21 +334,21 @@ class RuleReport(Report):
     def plot(self) -> Any:
         """The error in ulps of the value and of each slope over the first input, as a matplotlib Figure.
 
-        Points that failed, those beyond 1e100 and those where the exact number is not known are left out. Raises
-        ImportError without matplotlib.
+        Points that failed and those where the exact number is not known are left out. Raises ImportError without
+        matplotlib.
         """
         figure = empty_figure(8, 3.5)
         axes, case = figure.add_subplot(), self._case
         errors: dict[str, list[tuple[float, float]]] = {}
-        for point in sorted(p for p in case.points if abs(p[0]) < 1e100):
+        for point in sorted(case.points):
             for what, error in zip(case.results(point), case.errors(point), strict=False):
                 if error < math.inf:  # a nan has none
-                    errors.setdefault(what, []).append((point[0], min(max(error, 2.0**-4), 2.0**53)))
+                    errors.setdefault(what, []).append((point[0], max(error, 2.0**-4)))
         for what, pairs in errors.items():
-            axes.plot(*zip(*pairs, strict=True), ".", label=what, markersize=4)
-        axes.axhline(case.bound, color="grey", linewidth=1, label=f"allowed: {case.bound:g}")
-        axes.set_xscale("symlog", linthresh=1e-3)
-        axes.set_yscale("log", base=2)
+            axes.plot(*zip(*pairs, strict=True), ".", label=what)
+        axes.axhline(case.bound, color="grey", label=f"allowed: {case.bound:g}")
+        axes.set_xscale("symlog")
+        axes.set_yscale("log")
         title = f"{self.rule.name}: errors at {len(case.points)} points"
         axes.set(xlabel=names(self.rule, 1)[0], ylabel="ulps, of 2^53", title=title)
         axes.legend()

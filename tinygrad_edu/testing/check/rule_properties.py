@@ -20,7 +20,7 @@ from .reference import DIGITS, LIMIT, Reference, high, is_between, ulps
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 
-UPSTREAMS = (-4.0, 0.25, 2.0**30, 2.0**-40, 0.0)
+UPSTREAMS = (-4.0, 2.0**30, 2.0**-40, 0.0)
 UNDERFLOW = 1e-300  # products below it may be 0
 FAR_OFF = 2.0**30  # ulps: more than rounding takes, a constant factor or a sign
 SECOND_BOUND = 1e-12  # of the absolute adjoint: what rounding may do to a derivative of a derivative
@@ -41,9 +41,7 @@ def is_proportional_to_upstream(case: Case, point: Point) -> None:
     slopes, called = case.run(1.0, *point)[1:], names(case.rule, len(point))
     for upstream in UPSTREAMS:
         for name, share, slope in zip(called, case.run(upstream, *point)[1:], slopes, strict=True):
-            if upstream != -4 and not (math.isfinite(share) and math.isfinite(slope)):
-                continue
-            if not close(share / (upstream or 1), slope * bool(upstream), 1e-14):
+            if math.isfinite(slope) and math.isfinite(share) and not close(share, upstream * slope, 1e-14):
                 what = f"for upstream {upstream:g}, the share of {name} is not {upstream:g} * its slope"
                 hint = upstream_mistake(slope, share) if upstream == -4 else ""
                 raise case.mismatch(Kind.UPSTREAM, what, point, upstream * slope, share, hint)
@@ -59,7 +57,7 @@ def has_right_numbers(case: Case, point: Point) -> None:
     got, exact = case.run(1.0, *point), case.exact(point)
     if not exact or (len(exact) == 1 and not case.at_kink(point)):
         case.undecided += 1
-    is_small = all(abs(x) <= 1e6 for x in point)  # an exponential of it would take forever; floats will tell
+    is_small = all(abs(x) <= 1e6 for x in point)  # mpmath cannot do every larger number; floats will tell
     case.proven += is_small and bool(exact)
     rows = _formula_mistakes(case, point) if is_small else {}
     for place, (what, a, b) in enumerate(zip(case.results(point), got, exact, strict=False)):
@@ -75,7 +73,7 @@ def has_right_numbers(case: Case, point: Point) -> None:
             case.kinks.append(point)
             if ulps(a, b) <= case.bound or case.tells(Kind.SINGULAR):
                 continue
-            sides = " and ".join(mp.nstr(slope, 17) for slope in case.kink(point, place))
+            sides = " and ".join(map(shown_number, case.kink(point, place)))
             kind, b, error = Kind.SINGULAR, f"{sides} on its two sides", 0
         elif row := row or ({} if is_small else _formula_mistakes(case, point)).get(what):
             kind, (b, a, error) = Kind.FORMULA, row
@@ -101,9 +99,7 @@ def has_a_slope_between_those_beside(case: Case, point: Point) -> None:
         sides = case.reference.sides(point, i)
         if None not in sides and not is_between(slope, sides):
             what = f"at a kink, {case.results(point)[1 + i]} is not between those beside it"
-            raise case.mismatch(
-                Kind.SINGULAR, what, point, " to ".join(mp.nstr(x, 17) for x in sorted(sides)), slope
-            )
+            raise case.mismatch(Kind.SINGULAR, what, point, " to ".join(map(shown_number, sorted(sides))), slope)
 
 
 def passes_nan_on(case: Case, point: Point) -> None:
@@ -159,7 +155,7 @@ def has_right_second_derivatives(case: Case, point: Point) -> None:
         wrong = [row for row in on_floats if abs(row[1]) < LIMIT and not mp.isfinite(row[2])]
         kind = Kind.ROUNDING
     for what, exact, got, error in wrong[:1]:
-        text = f"{mp.nstr(error, 3)} of the size of its terms; allowed are {SECOND_BOUND:g}"
+        text = f"{float(error):.3g} of the size of its terms; allowed are {SECOND_BOUND:g}"
         raise case.mismatch(kind, f"{what} is wrong", point, exact, got, error=text)
 
 

@@ -16,7 +16,6 @@ import mpmath as mp
 
 from ...engine.calculus import _flat, _shaped, absolute_adjoint, gradients
 from ...engine.graph import topological_order
-from ...engine.rule import Rule
 from ...engine.scalar import as_real
 from ...engine.value import Value
 
@@ -30,11 +29,14 @@ EPS = sys.float_info.epsilon
 
 
 class Sample(NamedTuple):
-    """One run of f: its leaves, its result, and the path: the rules in order, each with its side of a kink."""
+    """One run of f: its leaves, its result, and the path: the rules in order, each with its side of a kink.
+
+    A leaf is on the path as ("", its number among the inputs).
+    """
 
     leaves: list[Value]
     out: Value
-    path: list[Any]
+    path: list[tuple[str, Any]]
 
 
 Along = Callable[[Any], Sample | None]  # f of one input; None where f is not defined or not finite
@@ -47,7 +49,7 @@ class Sampled:
         self.f: Callable[..., Any] = f
         self.inputs: Any = inputs
         self.names: list[str] = names
-        self.numbers: list[float] = [_number(x, name) for x, name in zip(_flat(inputs), names, strict=True)]
+        self.numbers: list[float] = list(map(_number, _flat(inputs), names))
 
     def sample(self, numbers: list[Any]) -> Sample:
         """f of these numbers. Raises TypeError unless f returns one number."""
@@ -63,7 +65,8 @@ class Sampled:
             raise TypeError(f"f must return one number. {error}") from None
         places = {leaf: i for i, leaf in enumerate(leaves)}
         path = [
-            (node.rule.name, side_of(node)) if node.rule else places.get(node) for node in topological_order(out)
+            (node.rule.name, side_of(node)) if node.rule else ("", places.get(node))
+            for node in topological_order(out)
         ]
         return Sample(leaves, out, path)
 
@@ -75,7 +78,7 @@ class Sampled:
                 there = self.sample([*numbers[:i], x, *numbers[i + 1 :]])
             except (ValueError, ArithmeticError):
                 return None
-            return there if math.isfinite(x) and math.isfinite(there.out.data) else None
+            return there if math.isfinite(there.out.data) else None
 
         return at
 
@@ -95,7 +98,7 @@ def _number(x: Any, name: str) -> float:
 def names_of(f: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
     """The names of the inputs: their labels, or else what the signature of f says: x, w[0], w[1][2]."""
     try:
-        arguments = inspect.signature(f.forward if isinstance(f, Rule) else f).bind(*inputs).arguments
+        arguments = inspect.signature(f).bind(*inputs).arguments
     except (TypeError, ValueError):  # no signature; or the wrong number of inputs, which f itself will say
         arguments = {f"input {i}": x for i, x in enumerate(inputs)}
 
@@ -124,7 +127,7 @@ def kink_between(here: Sample, beside: list[Sample]) -> str:
     paths = [run.path for run in beside]
     for node, way, *others in zip(topological_order(here.out), here.path, *paths, strict=False):
         if any(other != way for other in others):
-            same_rule = node.rule and all(other and other[0] == way[0] for other in others)
+            same_rule = node.rule and {other[0] for other in others} == {way[0]}
             return f"beside {shown(node)}" if same_rule else "where f branches"
     return "where f branches" if any(len(path) != len(here.path) for path in paths) else ""
 
@@ -154,59 +157,58 @@ class FloatsOnly(Exception):
     """f loses the digits beyond those of a float: `math.exp(x.data)`."""
 
 
-def many_digits(call: Sampled) -> Callable[[int, float], Verdict | None]:
-    """A function that judges the gradient for input i by hundreds of bits; `size` is the sum of |its terms|.
-
-    The verdict is None if f takes floats only.
-    """
+def many_digits(call: Sampled) -> Callable[[int], Verdict | None]:
+    """A function that judges the gradient for input i by hundreds of bits: None if f takes floats only."""
     # products and differences of tiny and huge numbers keep their digits
-    precision = PRECISION + 2 * max([abs(math.frexp(x)[1]) for x in call.numbers if x], default=0)
+    precision = PRECISION + 2 * max(abs(math.frexp(x)[1]) for x in call.numbers)
     try:
         with mp.workprec(precision):
             numbers = list(map(mp.mpf, call.numbers))
             here = call.sample(numbers)
             analytics = gradients(here.out, here.leaves)
+            sizes = {node: a for node, a in absolute_adjoint(here.out).items() if math.isfinite(a)}
+            moved = sum(abs(node.data) * a for node, a in sizes.items())  # what rounding every node does to f
     except Exception:  # whatever a function for floats raises
-        return lambda i, size: None
+        return lambda i: None
 
-    def verdict(i: int, size: float) -> Verdict | None:
+    def verdict(i: int) -> Verdict | None:
+        size = sizes.get(here.leaves[i], 0)
         with mp.workprec(precision), contextlib.suppress(FloatsOnly, TypeError):
-            return _judged(call.along(i, numbers), numbers[i], here, mp.mpf(analytics[i]), size)
+            return _judged(call.along(i, numbers), numbers[i], here, mp.mpf(analytics[i]), size, moved * mp.eps)
         return None
 
     return verdict
 
 
-def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verdict:
-    # A node is rounded by 2^-prec of itself, its adjoint takes that to f, and a difference divides it by the step.
-    moved = max(abs(node.data) * a for node, a in absolute_adjoint(here.out).items() if math.isfinite(a))
-    lost = moved * mp.mpf(2) ** (STEP + 20 - mp.mp.prec) / _unit(x)
+def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: Any, rounding: Any) -> Verdict:
+    h = mp.ldexp(min(1, abs(x)) or 1, -STEP)
+    lost = rounding / h
+    beside = [run for step in (-h, h) if (run := at(x + step))]
+    kink = kink_between(here, beside)
+    allowed = max(TOLERANCE * size, lost)
 
     def value(x: Any) -> Any:
         return None if (run := at(x)) is None else mp.mpf(run.out.data)
 
-    steps = [sign * _unit(x) * mp.mpf(2) ** -STEP for sign in (-1, 1)]
-    left, right = (one_sided(value, x, mp.mpf(here.out.data), h, lost) for h in steps)
-    for h, slope in zip(steps, (left, right), strict=True):
-        if slope is not None and slope and mp.isfinite(slope):
+    def slope_beside(h: Any) -> Any:
+        slope = one_sided(value, x, mp.mpf(here.out.data), h, lost)
+        if slope is not None and mp.isfinite(slope):
             _refuse_floats(value, x, h, slope, lost)
-    before, behind = (at(x + h) for h in steps)
-    kink = kink_between(here, [run for run in (before, behind) if run])
-    allowed = max(TOLERANCE * (size if math.isfinite(size) else 0), lost)
+        return slope
 
     def near(a: Any, b: Any) -> bool:
-        few = 4 * math.ulp(0.0)  # below there are no floats
-        return bool(a == b or (abs(a - b) <= max(allowed, TOLERANCE * abs(b), few) and mp.isfinite(b)))
+        return bool(a == b or abs(a - b) <= max(allowed, TOLERANCE * abs(b), math.ulp(0.0)) < mp.inf)
 
     def judged(slope: Any, note: str = "") -> Verdict:
         return Verdict(float(slope), float(allowed), "ok" if near(analytic, slope) else "WRONG", note)
 
+    left, right = slope_beside(-h), slope_beside(h)
     known = [slope for slope in (left, right) if slope is not None]
     if not known:
-        reason = "the slopes do not settle" if before or behind else "f is not defined beside this point"
+        reason = "the slopes do not settle" if beside else "f is not defined beside this point"
         return Verdict(math.nan, math.nan, "undecided", reason)
     if len(known) == 1:
-        outcome = judged(known[0], "from one side" if before and behind else "from one side, f ends here")
+        outcome = judged(known[0], "from one side" + ", f ends here" * (len(beside) < 2))
         if kink and outcome.verdict == "WRONG":  # the convention may have taken the other slope
             return outcome._replace(verdict="undecided", note=f"one side of a kink {kink}")
         return outcome
@@ -225,7 +227,7 @@ def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: float) -> Verd
     return judged(nearest, note)._replace(verdict="kink" if near(analytic, nearest) else "WRONG")
 
 
-def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any = 0) -> Any:
+def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any) -> Any:
     """The slope of f on the side of x where x + h lies: a number, inf if it has no bound, None if there is none.
 
     f(x) is `here`; f returns None where it is not defined. A step is a quarter of the one before. Where the slope
@@ -237,36 +239,31 @@ def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any = 0)
     for step in (h, h / 4, h / 16, h / 64):
         if (there := f(x + step)) is None:
             return None
-        slopes.append((there - here) / step)
-        if slopes[1:] and abs(slopes[-1] - slopes[-2]) <= max(lost, 1e-20 * abs(slopes[-1])):
-            return slopes[-1]
-    nearest = slopes[-1]
+        slope = (there - here) / step
+        if slopes and abs(slope - slopes[-1]) <= max(lost, 1e-20 * abs(slope)):
+            return slope
+        slopes.append(slope)
     first, second, third = (a - b for a, b in itertools.pairwise(slopes))
-    factor = third / second if second else mp.inf
-    if not first or not abs(second / first - factor) <= 1e-8 * factor:  # it bends within the step
+    factor = third / second
+    if not abs(second / first - factor) <= 1e-8 * factor:  # it bends within the step
         return None
     if factor >= 1:
-        return mp.sign(nearest) * mp.inf
-    limit = nearest - third * factor / (1 - factor)
-    return limit if abs(limit) > 1e-9 * abs(nearest) else mp.mpf(0)  # beside x^1.5 at 0
+        return mp.sign(slope) * mp.inf
+    limit = slope - third * factor / (1 - factor)
+    return limit if abs(limit) > 1e-9 * abs(slope) else mp.mpf(0)  # beside x^1.5 at 0
 
 
 def _refuse_floats(f: Callable[[Any], Any], x: Any, h: Any, slope: Any, lost: Any) -> None:
     """Raises FloatsOnly if f has the digits of floats only.
 
     Then its slope changes from steps of 2^-49 to steps of 2^-60, and not at all from there on. The slope of a
-    smooth f changes with every step.
+    smooth f changes with every step. Where it is 0, as that of x^4, it must not change in any digit.
     """
     steps = [h * mp.mpf(2) ** (STEP - k) for k in (49, 60, 80)]
     apart = [abs((there - f(x)) / step - slope) for step in steps if (there := f(x + step)) is not None]
     visible = max(lost, TOLERANCE * abs(slope))
-    if len(apart) == 3 and apart[0] > visible and min(apart[1:]) <= 1e-20 * apart[0]:
+    if len(apart) == 3 and apart[0] > visible and min(apart[1:]) <= (1e-20 * apart[0] if slope else 0):
         raise FloatsOnly
-
-
-def _unit(x: Any) -> Any:
-    """What steps are relative to."""
-    return min(mp.mpf(1), abs(x)) if x else mp.mpf(1)
 
 
 def on_floats(at: Along, x: float, here: Sample, analytic: float) -> Verdict:
@@ -282,16 +279,15 @@ def on_floats(at: Along, x: float, here: Sample, analytic: float) -> Verdict:
     slopes = [(run.out.data - here.out.data) / step for run, step in zip(runs, steps, strict=True)]
     far_left, left, right, far_right = slopes
     coarse, fine = (far_left + far_right) / 2, (left + right) / 2
-    error = 8 * (abs(fine - coarse) + 16 * EPS * max(abs(run.out.data) for run in runs) / h)
+    error = 10 * (abs(fine - coarse) + EPS * max(abs(run.out.data) for run in runs) / h)
     if abs(right - left) > max(error, 0.75 * abs(far_right - far_left)):
         low, high = sorted((left, right))
-        verdict = "kink" if low - error <= analytic <= high + error else "WRONG"
-        return Verdict(min(max(analytic, low), high), error, verdict, f"slopes {low:.4g} and {high:.4g}, {note}")
-    verdict = "ok" if abs(analytic - fine) <= error else "WRONG"
-    is_rough = error > 1e-3 * max(abs(analytic), abs(fine))
-    if abs(fine - coarse) > 0.1 * abs(fine) or (verdict == "ok" and is_rough):
-        verdict = "undecided"
-    return Verdict(fine, error, verdict, note)
+        nearest = min(max(analytic, low), high)
+        verdict = "kink" if abs(analytic - nearest) <= error else "WRONG"
+        return Verdict(nearest, error, verdict, f"slopes {low:.4g} and {high:.4g}, {note}")
+    if error > 0.01 * abs(fine):
+        return Verdict(fine, error, "undecided", note)
+    return Verdict(fine, error, "ok" if abs(analytic - fine) <= error else "WRONG", note)
 
 
 def by_recipe(at: Along, x: float, analytic: float, h: float, passes: Any) -> Verdict:

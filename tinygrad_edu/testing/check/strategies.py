@@ -29,10 +29,6 @@ from ...nn.neurons import ACTIVATIONS
 from .random_program import Program, Step, expressions
 
 Kind = Callable[[Any], Any]
-_EIGHTHS = sorted(  # from -4 to 4 with denominators to 8, the simplest first
-    {Fraction(n, d) for d in range(1, 9) for n in range(-4 * d, 4 * d + 1)},
-    key=lambda x: (x.denominator, abs(x), x < 0),
-)
 _SMALLEST = sys.float_info.min  # of the floats that have all their digits
 
 
@@ -86,8 +82,6 @@ def programs(
     if max_inputs < 1:
         raise ValueError(f"A program has one input or more, got max_inputs={max_inputs!r}.")
     numbers, costs = _numbers(-4, 4, kind), expressions(rules, exact=kind is Fraction)
-    if kind is Fraction:  # the same numbers, drawn faster
-        numbers = st.sampled_from(_EIGHTHS)
     cheapest = min(costs.values())
     fitting = {expression: cost for expression, cost in costs.items() if cost < max_nodes}
     if not fitting:
