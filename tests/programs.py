@@ -126,7 +126,6 @@ CASES |= {
         ("binary_cross_entropy_of_several_labels", nn.binary_cross_entropy_with_logits, ONE_HOT),
     ]
 }
-CASES["width_one"] = partial(classifier, nn.cross_entropy, CLASSES, width=1)
 
 
 @case
@@ -152,17 +151,14 @@ def regression(loss: Any, outputs: int = 3) -> Case:
 
 for name, loss in {
     "mse": nn.mse,
-    "mse_sum": lambda p, t: nn.mse(p, t, reduction="sum"),
     "mae": nn.mae,
     "huber": nn.huber,
-    "huber_of_half": lambda p, t: nn.huber(p, t, delta=0.5),
     "relative_error": lambda p, t: tg.sum([abs(a - b) / (1 + abs(b)) for a, b in zip(p, t, strict=True)]),
     "log_cosh": lambda p, t: tg.sum([tg.log(tg.cosh(a - b)) for a, b in zip(p, t, strict=True)]),
     "cosine": lambda p, t: 1 - tg.dot(p, t) / tg.sqrt(tg.dot(p, p) * tg.dot(t, t)),
     "largest_error": lambda p, t: tg.max([abs(a - b) for a, b in zip(p, t, strict=True)]),
 }.items():
     CASES[f"regression_{name}"] = partial(regression, loss)
-CASES["regression_of_one_output"] = partial(regression, nn.mse, outputs=1)
 
 
 def activated(activation: str) -> Case:
@@ -185,13 +181,6 @@ def two_heads() -> Case:
 
 
 # --- Batches in the graph, normalisation, shared weights --------------------------------------------------------
-@case
-def rows_in_the_graph() -> Case:
-    model = shaken(nn.MLP(3, [4, 2], rng=0))
-    batch = [normal(2, 5, 3), normal(2, 5, 2, seed=1)]
-    return lambda X, Y: nn.mse([model(x) for x in X], Y), model.parameters(), batch
-
-
 @case
 def one_constant_batch_in_the_graph() -> Case:
     model, X, y = shaken(nn.MLP(3, [4, 1], rng=0)), normal(6, 3).tolist(), normal(6, seed=1).tolist()
@@ -253,8 +242,6 @@ CASES |= {
     "convolution_of_channels": lambda: convolution((2, 4, 4), 2, 3),
     "convolution_padded": lambda: convolution((2, 3, 3), 2, 3, padding=1),
     "convolution_strided": lambda: convolution((1, 5, 5), 2, 2, stride=2),
-    "convolution_strided_and_padded": lambda: convolution((1, 4, 4), 2, 3, stride=2, padding=1),
-    "convolution_1_by_1": lambda: convolution((3, 2, 2), 2, 1),
 }
 
 
@@ -286,7 +273,6 @@ def pooling(pool: Any, stride: int) -> Case:
 
 CASES |= {
     "max_pooling_with_ties": lambda: pooling(tg.max, 2),
-    "max_pooling_that_overlaps": lambda: pooling(tg.max, 1),
     "min_pooling_with_ties": lambda: pooling(tg.min, 2),
     "mean_pooling": lambda: pooling(lambda xs: tg.sum(xs) / len(xs), 1),
 }
@@ -332,7 +318,6 @@ CASES |= {
     "attention": lambda: attention(3, 2, 1, causal=False),
     "attention_causal": lambda: attention(4, 2, 1, causal=True),
     "attention_of_two_heads": lambda: attention(3, 2, 2, causal=False),
-    "attention_causal_of_two_heads": lambda: attention(3, 2, 2, causal=True),
     "attention_masked": lambda: attention(3, 2, 1, causal=True, mask=-1e9),
     "attention_masked_by_infinity": lambda: attention(3, 2, 1, causal=True, mask=-math.inf),
 }
@@ -474,13 +459,6 @@ def terms_that_are_neutral_or_vanish(p: Any, x: Any) -> Value:
     return same + nothing + (x + a - x) + tg.sum([x]) + tg.dot([a], [b]) + tg.max(c)
 
 
-@program((3,), a=(2,))
-def repeated_terms(p: Any, x: Any) -> Value:
-    a, b = p
-    several = tg.sum([a, b, a]) + tg.dot([a, b, a], [a, a, b])
-    return a + a + b + a + x + x + a * a * a + several + tg.max(a, a) * b
-
-
 def shrunk(x: Any, *, by: float = 0.5) -> Any:
     return where(abs(x) <= by, 0 * x, where(x > 0, x - by, x + by))
 
@@ -548,46 +526,9 @@ def own_reduction_that_knows_no_arrays(W: Any, x: Any) -> Value:
 
 
 # --- Other programs: odd orders, sparse and ragged structure, no batch ------------------------------------------
-@case
-def reversed_lists() -> Case:
-    W, b = leaves(normal(3, 4), "W"), leaves(normal(3, seed=1), "b")
-
-    def loss(x: Any) -> Value:
-        h = [a.sigmoid() for a in added_up([row[::-1] for row in W[::-1]], x, b)]
-        return tg.dot(h[::-1], b) + tg.dot(x[::-1], W[1])
-
-    return loss, flat(W[::-1], b[::-1]), [normal(4, 4, seed=2)]
-
-
-@program((4, 7), w=(7,))
-def squares_modulo_n(w: Any, x: Any) -> Value:
-    return tg.sum([tg.sin(w[i] * x[i * i % 7]) for i in range(7)])
-
-
-@program((4, 3), w=(6,))
-def overlapping_windows_of_parameters(w: Any, x: Any) -> Value:
-    return tg.sum([tg.tanh(tg.dot(w[i : i + 3], x)) for i in range(4)])
-
-
-@program((4, 8), w=(8,))
-def every_other(w: Any, x: Any) -> Value:
-    return tg.dot(w[::2], x[1::2]).tanh() + tg.dot(w[1::2], x[::2]) + tg.dot(w[::-3], x[2:5])
-
-
 @program((3, 4), L0_=(1,), L1_=(2,), L2_=(3,), L3_=(4,))
 def triangular_matrix(a: Any, b: Any, c: Any, d: Any, x: Any) -> Value:
     return tg.sum([tg.dot(row, x[: len(row)]).tanh() for row in (a, b, c, d)])
-
-
-@program((3, 6), B0_=(2, 2), B1_=(2, 2), B2_=(2, 2))
-def block_diagonal_matrix(a: Any, b: Any, c: Any, x: Any) -> Value:
-    return tg.logsumexp([z for i, block in enumerate((a, b, c)) for z in linear(block, x[2 * i : 2 * i + 2])])
-
-
-@program((3, 3), (3, 4), W=(3, 4))
-def bilinear_form(W: Any, x: Any, y: Any) -> Value:
-    outer = tg.sum([W[i][j] * x[i] * y[j] for i in range(3) for j in range(4)])
-    return outer * outer + tg.dot(x, linear(W, y))
 
 
 @program((3, 3, 3), W=(2, 3))
@@ -604,6 +545,15 @@ def a_long_product_and_a_long_sum(w: Any, x: Any) -> Value:
         product, running = product * p, running + p
         sums.append(running)
     return product + tg.sum([a * a for a in sums]) / 100
+
+
+@program((3, 8), w=(2,))
+def a_descent_of_eight_steps(w: Any, xs: Any) -> Value:
+    m, at = 0.0, w[0]
+    for x in xs:
+        m = 0.9 * m + 0.2 * (at - x)
+        at = at - 0.1 * m / (1 + 4 * (at - x) ** 2)
+    return (at - w[1]) ** 2
 
 
 @program((3,), v=(2,))

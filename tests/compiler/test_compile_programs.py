@@ -1,10 +1,8 @@
 """Compiled = eager, in value and in every gradient: on networks and programs of every form, and on random ones."""
 
 import math
-import random
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from cases import FEWER
 from comparing import check, compare, compare_outputs, examples_of, used
 from hypothesis import event, given
 from hypothesis import strategies as st
-from programs import CASES, CLASSES, attention, convolution, flat, leaves, normal, one_hot, recurrence, shaken
+from programs import CASES, CLASSES, flat, leaves, normal, one_hot, shaken
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn, topological_order
@@ -147,20 +145,6 @@ def test_no_target_is_taken_for_another(first: str) -> None:
         check(step, loss, parameters, X, targets)
 
 
-def test_a_thousand_operations_of_which_no_two_are_alike() -> None:
-    p = leaves(normal(4), "p")
-
-    def tangle(x: Any) -> Value:
-        nodes, rng = [*p, *x], random.Random(0)
-        for i in range(400):
-            a, b, c = nodes[-1], nodes[-1 - rng.randrange(4)], nodes[(7 * i) % len(nodes)]
-            nodes.append(rng.choice([tg.sin, tg.tanh, tg.sigmoid])(a * c + b) if i % 2 else a - b * 0.5)
-        return nodes[-1] + tg.sum(p)
-
-    step = compare(tangle, p, normal(3, 3))
-    assert len(step.groups) > 300
-
-
 EXPRESSIONS = [expression for name in TEMPLATES for expression in TEMPLATES[name]]
 
 
@@ -256,24 +240,6 @@ def test_random_programs(split: Split, backend: str) -> None:
 
 
 EIGHTHS = st.integers(-16, 16).map(lambda n: n / 8)
-
-
-small = partial(st.integers, 1)
-SIZES = {
-    convolution: st.tuples(
-        st.tuples(small(2), st.integers(2, 4), st.integers(2, 4)), small(2), small(2), small(3), st.integers(0, 1)
-    ),
-    attention: st.tuples(small(4), small(3), small(2), st.booleans()),
-    recurrence: st.tuples(small(4), small(3), small(3), st.sampled_from(["elman", "gated", "last"])),
-}
-
-
-@pytest.mark.parametrize("make", SIZES)
-@FEWER
-@given(st.data())
-def test_small_sizes(make: Callable[..., Any], data: st.DataObject) -> None:
-    function, parameters, batch = make(*data.draw(SIZES[make]))
-    compare(function, used(function, parameters, batch), *batch)
 
 
 WIDEST = 6

@@ -98,7 +98,6 @@ def growing_weights(x: Any) -> Value:
 
 
 def from_a_parameter(x: Any) -> Value:
-    """The state comes first in the products: the first one is that of two parameters."""
     h = b
     for now in x:
         h = [tg.tanh(old * weight + tg.sum(now)) for old, weight in zip(h, v, strict=True)]

@@ -43,7 +43,7 @@ def sigmoid(x, out=None):
     """1 / (1 + e^-x); if e^-x may overflow, by e^-|x|."""
     out = np.empty(np.shape(x), np.result_type(x)) if out is None else out
     if x.min() > -80:
-        np.exp(np.negative(x, out=out), out=out)
+        np.exp(np.multiply(x, -1.0, out=out), out=out)  # np.negative of NumPy 2.4: see LINES
         np.reciprocal(np.add(out, 1.0, out=out), out=out)
     else:
         small = np.exp(-np.abs(x))

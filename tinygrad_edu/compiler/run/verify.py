@@ -118,8 +118,8 @@ def two_calls(build: Build, arrays: Sequence[NDArray[Any]]) -> list[Any]:
     parameters = build.contract.closure.parameters
     with standing_in(dict(zip(parameters, read_numbers(parameters), strict=True))):  # another thread may train
         return [
-            [float(value.data) for value in flat_values(_first(build.contract.closure.original(*example)))[0]]
-            for _ in range(2)
+            [float(value.data) for value in flat_values(result[0] if isinstance(result, tuple) else result)[0]]
+            for result in (build.contract.closure.original(*example) for _ in range(2))
         ]
 
 
@@ -193,11 +193,6 @@ def results_of(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]]
     return [*map(np.atleast_1d, parts), *[gradient] * build.contract.request.gradient]
 
 
-def _first(result: Any) -> Any:
-    """The loss, of (loss, outputs)."""
-    return result[0] if isinstance(result, tuple) else result
-
-
 def points(
     build: Build, first: Sequence[NDArray[Any]], arrays: Sequence[NDArray[Any]]
 ) -> Iterator[tuple[NDArray[Any], list[NDArray[Any]]]]:
@@ -223,16 +218,12 @@ def points(
         yield theta, [array[row : row + 1] for array in arrays]
     for n in range(len(DOMAINS) ** 2):  # all in one domain, then each argument in one of its own
         own = [DOMAINS[n % len(DOMAINS) if n < len(DOMAINS) else rng.integers(len(DOMAINS))] for _ in arrays]
-        yield theta, [a if i in keep else own[i](rng.random(a.shape)) for i, a in enumerate(first)]
+        drawn = (length * rng.random(a.shape) + start for a, (length, start) in zip(first, own, strict=True))
+        yield theta, [a if i in keep else number for i, (a, number) in enumerate(zip(first, drawn, strict=True))]
 
 
-# What a number between 0 and 1 becomes: positive, between 0 and 1, above 1, negative.
-DOMAINS: list[Callable[[Any], Any]] = [
-    lambda u: 3 * u + 0.05,
-    lambda u: 0.9 * u + 0.05,
-    lambda u: 3 * u + 1.05,
-    lambda u: -3 * u - 0.05,
-]
+# Length and start of what a number between 0 and 1 becomes: positive, between 0 and 1, above 1, negative.
+DOMAINS = [(3, 0.05), (0.9, 0.05), (3, 1.05), (-3, -0.05)]
 
 
 def _moved(array: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:

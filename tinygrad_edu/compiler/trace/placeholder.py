@@ -219,7 +219,7 @@ class Placeholder(Value):
 
 
 class WholeInput(Placeholder):
-    """A whole number among the inputs, while the function runs. A dict or a set would find it as a node."""
+    """A whole number among the inputs. A dict or a set of the user would find it as a node, not by its number."""
 
     __slots__ = ()
 

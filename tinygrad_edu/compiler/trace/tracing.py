@@ -373,14 +373,9 @@ def trace_function(
     it returns no Values.
     """
     names = argument_names(function, len(shapes))
-    inputs = list(map(placeholders, names, shapes))
-    of_ints = [x for own, is_whole in zip(inputs, whole, strict=False) if is_whole for x in own]
-    for x in of_ints:
-        x.__class__ = WholeInput
-    traced = Tracer().run(function, parameters, names, shapes, inputs, with_outputs)
-    for x in of_ints:
-        x.__class__ = Placeholder
-    return traced
+    kinds = [WholeInput if is_whole else Placeholder for is_whole in whole or [False] * len(shapes)]
+    inputs = list(map(placeholders, names, shapes, kinds))
+    return Tracer().run(function, parameters, names, shapes, inputs, with_outputs)
 
 
 def argument_names(function: Callable[..., Any], n: int) -> list[str]:
@@ -399,7 +394,7 @@ def argument_names(function: Callable[..., Any], n: int) -> list[str]:
     return [*names, *(f"x{i}" for i in range(len(names), n))]
 
 
-def placeholders(name: str, shape: tuple[int, ...]) -> list[Placeholder]:
+def placeholders(name: str, shape: tuple[int, ...], kind: Any = Placeholder) -> list[Placeholder]:
     """Placeholders for an argument of this shape, flat."""
     places = itertools.product(*map(range, shape))
-    return [Placeholder(label=f"{name}{list(place) if shape else ''}") for place in places]
+    return [kind(label=f"{name}{list(place) if shape else ''}") for place in places]
