@@ -422,17 +422,16 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: hvp(cube)(2.0), TypeError, "behind them the vector v"),
     (lambda: hvp(cube)(2.0, [1.0, 2.0]), ValueError, "one tangent per number: 1, got 2"),
     (lambda: gradients(x, [x, 2.0]), TypeError, r"gradients\(root, wrt\) takes Values, got 2\.0 \(float\)"),
-    (lambda: gradients(1.0, [x]), TypeError, r"takes Values, got 1\.0 \(float\)"),
-    (lambda: gradients(x, 3), TypeError, r"takes Values, got 3 \(int\)"),
+    *((lambda a=a: gradients(*a), TypeError, r"takes Values, got 1 \(int\)") for a in ((1, [x]), (x, 1))),
     (lambda: gradients(x, [[x]]), TypeError, r"takes Values, got \[Value\(.*\)\] \(list\)"),
     (lambda: jvp(lambda x, y: x * y, (2.0, 3.0), (1.0,)), ValueError, "one tangent per number: 2, got 1"),
     (lambda: jvp(cube, (2.0,), ([1.0, 2.0], 3.0)), ValueError, "jvp needs one tangent per number: 1, got 3"),
     (lambda: jvp(cube, (2.0,), ("1",)), TypeError, r"Value holds one real number, got '1' \(str\)"),
-    (lambda: jvp(cube, 2.0, 1.0), TypeError, NO_TUPLES),
-    (lambda: jvp(cube, (2.0,), 1.0), TypeError, NO_TUPLES),
-    (lambda: jvp(cube, 2.0, (1.0,)), TypeError, NO_TUPLES),
-    (lambda: pullback(1.0), ValueError, "upstream needs one number per output: 2, got 1"),
-    (lambda: pullback([1.0, 2.0, 3.0]), ValueError, "upstream needs one number per output: 2, got 3"),
+    *(
+        (lambda x=x, v=v: jvp(cube, x, v), TypeError, NO_TUPLES)
+        for x, v in ((2.0, 1.0), ((2.0,), 1.0), (2.0, (1.0,)))
+    ),
+    *((lambda u=u: pullback(u), ValueError, "one number per output: 2, got [13]") for u in (1.0, [1.0, 2.0, 3.0])),
     *((lambda d=d: d(lambda x: [x, x])(1.0), TypeError, "got 2: use jacobian") for d in DERIVATIVES[:3]),
     *((lambda d=d: d(lambda: 1.0)(), TypeError, "^A derivative needs at least one pos") for d in DERIVATIVES[:4]),
     *(

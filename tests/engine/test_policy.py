@@ -313,15 +313,6 @@ def test_softmax_slopes_far_below_the_maximum_are_as_exact_as_stated() -> None:
         assert ulps(low, exact) <= 4 + (1.7 - x) / 2
 
 
-@pytest.mark.parametrize("function", [tg.softmax, tg.log_softmax])
-def test_softmax_of_two_arguments_or_of_one_number_says_what_it_takes(function) -> None:
-    takes = r"softmax and log_softmax take one sequence, as in softmax\(\[1.0, 2.0\]\), got "
-    with pytest.raises(TypeError, match=takes + "2 arguments"):
-        function(Value(1.0), Value(2.0))
-    with pytest.raises(TypeError, match=takes + r"Value\(data=1.0"):
-        function(Value(1.0))
-
-
 @pytest.mark.parametrize("shift", [0.0, 1e4, -1e4, 1e16, -1e16])
 def test_softmax_of_large_numbers(shift: float) -> None:
     inputs = [Value(shift + x) for x in (0.0, 2.0, -4.0)]
