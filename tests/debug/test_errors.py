@@ -16,6 +16,7 @@ def goto(target: Any) -> Machine:
     return Machine(neuron()).next().goto(target)
 
 
+NONE: Any = (([1.0], r"1.0 \(float\)"), ([[1.0]], r"\[1.0\] \(list\)"), (3, r"3 \(int\)"))
 OF_A_ROOT: Any = (blame, steps, Machine, run, lambda root: why(root, root[0]))
 ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     *((lambda v, f=f: f([v]), TypeError, r"Pass one Value, the .* computation, not \[Value") for f in OF_A_ROOT),
@@ -23,9 +24,7 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: blame(v, 0), ValueError, "a finite number other than 0, got 0"),
     (lambda v: blame(v, math.nan), ValueError, "got nan"),
     (lambda v: blame(v, exploding=0.5), ValueError, "exploding 1 or more, got 1e-09 and 0.5"),
-    (lambda v: blame(v, parameters=[1.0]), TypeError, r"such as model.parameters\(\), got 1.0 \(float\)"),
-    (lambda v: blame(v * v, parameters=[[v]]), TypeError, r"such as model.parameters\(\), got \[Value"),
-    (lambda v: blame(v, parameters=3), TypeError, r"such as model.parameters\(\), got 3 \(int\)"),
+    *((lambda v, p=p: blame(v, parameters=p), TypeError, rf"parameters\(\), got {told}") for p, told in NONE),
     (lambda v: blame(v, vanishing="a"), ValueError, "exploding 1 or more, got 'a' and"),
     (lambda v: why(v, 2.0), TypeError, r"x is the Value whose gradient is explained, not 2.0 \(float\)"),
     (lambda v: why(v, v, 1.5), TypeError, "how many paths to show, an int, got 1.5"),

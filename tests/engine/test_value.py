@@ -41,7 +41,7 @@ def test_anything_else_is_refused_with_the_fix(wrong: object, fix: str) -> None:
     assert (x.data, x.grad) == (3.0, 0.0)
 
 
-POWER = r"pow_n\(Value\(data=-2.0, grad=0.0\), exponent={}\): a neg"
+POWER = r"pow_n\(Value\(data=-2.0, grad=0.0\), exponent={}\): a negative base needs an integer exponent$"
 OPERATION = r"^Value takes a number and a label, got \({}\)\. For an operation of your own, declare a rule: tg\.ru"
 x, xs = Value(2.0), [Value(1.0), Value(2.0), Value(3.0)]
 REDUCE: Any = (tg.sum, tg.max, tg.min, tg.logsumexp, tg.exp)
@@ -74,7 +74,10 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     *((lambda f=f, y=y: f(y), TypeError, "^Pass one Value, ") for f in GRAPH for y in (3, None, xs, Value)),
     (lambda: tg.rule(math.tanh, backward=lambda *_: ()), ValueError, "'tanh' exists already"),
     (lambda: tg.rule(math.hypot, backward=max, n_inputs=2, kinks=(0.0,)), ValueError, "points of one input"),
+    (lambda: Value(0.0) ** -1, ZeroDivisionError, r"exponent=-1\): 0 has no negative power$"),
+    (lambda: 1 / Value(0.0), ZeroDivisionError, r"\): division by zero$"),
     (lambda: tg.dot([1.0, 2.0], [x]), ValueError, "2 and 1 numbers"),
+    (lambda: tg.RULES["dot"](1.0, 2.0, 3.0), ValueError, "dot"),
     *((lambda i=i: tg.take(xs, i), IndexError, f"take has the indices 0 to 2, got {i}.") for i in (-1, 3)),
     *((lambda i=i: tg.take(xs, i), TypeError, "a plain whole number as the index") for i in (1.0, "1", None, x)),
 ]

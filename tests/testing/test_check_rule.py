@@ -376,10 +376,8 @@ BAD: list[tuple[type[Exception], str, Any]] = [
     (ValueError, "No input that was", lambda: check_rule("mul", domain=[st.just(math.inf), st.floats(1, 2)])),
     (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", domain=[st.floats()] * 2)),
     (ValueError, "domain has 0 intervals for 1 inputs", lambda: check_rule("exp", domain=[])),
-    (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", domain=st.text())),
     (TypeError, r"inputs of mul must give 2 number", lambda: check_rule("mul", domain=[st.floats(), st.text()])),
-    (TypeError, NO_NUMBERS, asked(identity, one_share, lambda x: None)),
-    (TypeError, NO_NUMBERS, asked(identity, one_share, lambda x, y: x)),
+    *((TypeError, NO_NUMBERS, asked(identity, one_share, f)) for f in (lambda x: None, lambda x, y: x)),
     (ValueError, "no real value .*: declare domain=", asked(identity, one_share, lambda x: mp.sqrt(-1 - x * x))),
 ]
 
