@@ -178,7 +178,6 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     *((lambda y=y: BCE([1.0], [y]), ValueError, f"from 0 to 1, got {y}") for y in (-1, math.nan)),
     (lambda: nn.cross_entropy(ROWS, 0), ValueError, "2 and no list of them given"),
     (lambda: nn.cross_entropy(ROWS, [0, 1, 2]), ValueError, "2 and 3 given"),
-    (lambda: nn.cross_entropy(ROWS, [0, 3]), ValueError, "index from 0 to 2, got 3"),
     *((lambda y=y: nn.nll(ROWS[0], y), ValueError, f"index from 0 to 2, got {y}") for y in (-1, 1.5, math.nan, 3)),
     (lambda: nn.cross_entropy(ROWS[0], [2, 0, -1]), ValueError, "from 0 to 1, got 2"),
     (lambda: nn.cross_entropy(ROWS[0], [0.5, 0.5]), ValueError, "3 and 2 given"),
