@@ -458,11 +458,10 @@ PLAIN: list[Callable[[Any, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["numpy", "python"])
 @pytest.mark.parametrize("function", ONE_SIDE)
-def test_what_needs_a_number_compiles_for_examples_that_agree(function: Any, backend: str) -> None:
+def test_what_needs_a_number_compiles_for_examples_that_agree(function: Any) -> None:
     w = Value(1.5, label="w")
-    compare(lambda x: function(w, x), [w], [0.5, 0.7], backend=backend)
+    compare(lambda x: function(w, x), [w], [0.5, 0.7], backend="python")
 
 
 @pytest.mark.parametrize("backend", ["numpy", "python"])

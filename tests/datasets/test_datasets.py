@@ -115,9 +115,7 @@ SHARE, SPIRALS = "between 0 and 1 and leaves examples on both sides", "spirals n
     [
         *((lambda s=share: datasets.digits(s), SHARE) for share in (0, 1, -0.5, 1.5, math.nan, 1e-9)),
         (lambda: datasets.iris(1 - 1e-9), SHARE),
-        (lambda: datasets.spirals(2), SPIRALS),
-        (lambda: datasets.spirals(classes=1), SPIRALS),
-        (lambda: datasets.spirals(noise=-0.1), SPIRALS),
+        *((lambda x=x: datasets.spirals(*x), SPIRALS) for x in ((2,), (100, 1), (100, 3, -0.1))),
         (lambda: datasets.moons(1), "moons needs n of 2 or more"),
         (lambda: datasets.iris().show(0), "n of 1 or more, got 0"),
         (lambda: datasets.mnist(limit=0), "1 or more, or None for all, got 0"),

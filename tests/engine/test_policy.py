@@ -60,6 +60,7 @@ TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]]
     ("to 0", power(0), (-3.0,), 1.0, (0.0,)),
     ("to 0", power(0), (inf,), 1.0, (0.0,)),
     ("to 0", power(0), (nan,), nan, (nan,)),
+    *(("to nan", power(nan), (x,), nan, (nan,)) for x in (1.0, nan)),
     ("to 0.0", power(0.0), (0.0,), 1.0, (0.0,)),
     ("pow", RULES["pow"], (0.0, 0.0), 1.0, (0.0, 0.0)),
     ("pow", RULES["pow"], (-0.0, 0.0), 1.0, (0.0, 0.0)),
@@ -313,15 +314,6 @@ def test_softmax_slopes_far_below_the_maximum_are_as_exact_as_stated() -> None:
         assert ulps(low, exact) <= 4 + (1.7 - x) / 2
 
 
-@pytest.mark.parametrize("function", [tg.softmax, tg.log_softmax])
-def test_softmax_of_two_arguments_or_of_one_number_says_what_it_takes(function) -> None:
-    takes = r"softmax and log_softmax take one sequence, as in softmax\(\[1.0, 2.0\]\), got "
-    with pytest.raises(TypeError, match=takes + "2 arguments"):
-        function(Value(1.0), Value(2.0))
-    with pytest.raises(TypeError, match=takes + r"Value\(data=1.0"):
-        function(Value(1.0))
-
-
 @pytest.mark.parametrize("shift", [0.0, 1e4, -1e4, 1e16, -1e16])
 def test_softmax_of_large_numbers(shift: float) -> None:
     inputs = [Value(shift + x) for x in (0.0, 2.0, -4.0)]
@@ -332,19 +324,3 @@ def test_softmax_of_large_numbers(shift: float) -> None:
     assert [a.data for a in logs] == pytest.approx([math.log(p) for p in expected], rel=1e-11)
     (-logs[1]).backward()  # cross-entropy, whose slopes are softmax minus one-hot
     assert [x.grad for x in inputs] == pytest.approx([p - (i == 1) for i, p in enumerate(expected)], rel=1e-11)
-
-
-def test_the_sentences_of_division_powers_and_dot() -> None:
-    for f, sentence in [
-        (lambda x: 1 / x, r"\): division by zero$"),
-        (lambda x: x**-1, r"\): 0 has no negative power$"),
-        (lambda x: (x - 8) ** 0.5, r"\): a negative base needs an integer exponent$"),
-        (lambda x: RULES["dot"](1.0, 2.0, 3.0), "dot"),
-    ]:
-        with pytest.raises((ValueError, ZeroDivisionError), match=sentence):
-            f(Value(0.0))
-
-
-def test_a_power_of_nan_or_by_nan_is_nan() -> None:
-    for base, exponent in ((math.nan, 0), (1.0, math.nan), (math.nan, math.nan)):
-        assert math.isnan((Value(base) ** exponent).data)

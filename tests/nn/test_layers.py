@@ -6,6 +6,7 @@ import pickle
 import random
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -294,29 +295,24 @@ class Uniform:
         return low
 
 
+ACTIVATED: Any = (partial(nn.Neuron, 2), partial(nn.MLP, 2, [1]), partial(nn.Dense, 2, 2), nn.Activation)
 ROWS = "takes a row of {} numbers or a batch of such rows, got "
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.Neuron(0), ValueError, "Neuron takes sizes of 1 or more, got n_inputs=0"),
-    (lambda: nn.Neuron(2, "rely"), ValueError, "no activation 'rely'; choose one of linear, relu"),
+    *((lambda f=f: f("rely"), ValueError, "no activation 'rely'; choose one of linear, relu") for f in ACTIVATED),
     (lambda: nn.Neuron(2, "softmax"), ValueError, "no activation 'softmax'"),
     (lambda: nn.Neuron(2, rng="0"), TypeError, "a seed or a generator"),
     (lambda: nn.Layer(2, 0), ValueError, "Layer takes sizes of 1 or more, got n_outputs=0"),
-    (lambda: nn.MLP(2, 3), ValueError, "lists the sizes of the layers, such as .*, got 3"),
-    (lambda: nn.MLP(2, []), ValueError, r"lists the sizes of the layers, such as .*, got \[\]"),
-    (lambda: nn.MLP(2, [1], "rely"), ValueError, "no activation 'rely'"),
+    *((lambda n=n: nn.MLP(2, n), ValueError, r"the sizes of the layers, .*, got (3|\[\])") for n in (3, [])),
     (lambda: nn.Dense(0, 2), ValueError, "Dense takes sizes of 1 or more, got n_inputs=0"),
     (lambda: nn.Dense(2, 2.0), ValueError, "got n_outputs=2.0"),
-    (lambda: nn.Dense(2, 2, "rely"), ValueError, "no activation 'rely'; choose one of linear, .*, softmax"),
     (lambda: nn.Dense(2, 1, init="he"), TypeError, "init is a function such as nn.he_normal"),
     (lambda: nn.Dense(2, 1, rng=Uniform(), init=nn.he_normal), TypeError, "a method gauss or normal"),
-    (lambda: nn.Dense(2, 1)([1.0]), ValueError, r"Dense\(2, 1, .*takes 2 inputs, got 1"),
-    (lambda: nn.Dense(2, 1)([]), ValueError, "takes 2 inputs, got 0"),
+    *((lambda n=n: nn.Dense(2, 1)([1.0] * n), ValueError, rf"Dense\(2, .*2 inputs, got {n}") for n in (1, 0)),
     (lambda: nn.Dense(2, 1)([[1.0, 2.0], [1.0]]), ValueError, "2 inputs in each row of the batch, got 1 in row 1"),
     (lambda: nn.Dense(1, 1)(2.0), TypeError, ROWS.format(1) + "2.0"),
     (lambda: nn.Dense(2, 1)("ab"), TypeError, ROWS.format(2) + "'ab'"),
-    (lambda: nn.Activation("rely"), ValueError, "no activation 'rely'"),
-    (lambda: nn.Activation("relu", alpha=1.0), TypeError, "relu has no parameter"),
-    (lambda: nn.Activation("linear", alpha=1.0), TypeError, "linear has no parameter alpha"),
+    *((lambda f=f: nn.Activation(f, alpha=1.0), TypeError, f"{f} has no parameter") for f in ("relu", "linear")),
     (lambda: nn.Activation("softmax")(1.0), ValueError, "softmax takes a row"),
     (lambda: nn.Activation("tanh")("ab"), TypeError, "number"),
     (lambda: nn.LayerNorm(2)([[1.0, 2.0], 1.0]), ValueError, "in each row of the batch, got 1.0 in row 1"),
@@ -325,10 +321,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.BatchNorm(3)([[1.0, 2.0]] * 2), ValueError, "takes 3 inputs in each row"),
     (lambda: nn.Dropout(1.5), ValueError, "a probability from 0 to 1, got 1.5"),
     (lambda: nn.Dropout()("ab"), TypeError, "multiply"),
-    (lambda: nn.Embedding(3, 2)(3), IndexError, "has the indices 0 to 2, got 3"),
-    (lambda: nn.Embedding(3, 2)([0, -1]), IndexError, "has the indices 0 to 2, got -1"),
-    (lambda: nn.Embedding(3, 2)(1.5), TypeError, "takes an index or a list of them, got 1.5"),
-    (lambda: nn.Embedding(3, 2)("ab"), TypeError, "takes an index or a list of them, got 'ab'"),
+    *((lambda i=i: nn.Embedding(3, 2)([0, i]), IndexError, f"the indices 0 to 2, got {i}") for i in (3, -1)),
+    *((lambda i=i: nn.Embedding(3, 2)(i), TypeError, f"index or a list of them, got {i!r}") for i in (1.5, "ab")),
     (lambda: nn.Sequential([nn.Dense(1, 1)]), TypeError, "Sequential takes modules"),
     (lambda: nn.Residual(abs), TypeError, "Residual takes a module"),
     (lambda: Everywhere()([1.0]), TypeError, "Everywhere must define __call__"),

@@ -158,39 +158,31 @@ def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
     assert len(tg.topological_order(loss)) <= nodes + 1  # the logits and the shares, logsumexp, dot, -
 
 
+BCE = nn.binary_cross_entropy_with_logits
 LIST = "takes one output per target, got a list of"
-TEXT = r"^A target is a number, got {} \(str\)\.$"
+TEXT = r"^A target is a number, got 'a' \(str\)\.$"
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.mse([1.0], [1.0, 2.0]), ValueError, "one target per prediction: 1 and 2 given"),
     (lambda: nn.mse([[1.0], [2.0]], [1.0, 2.0]), ValueError, f"mse {LIST} 1"),
     (lambda: nn.hinge([1.0, 2.0], 1), ValueError, f"hinge {LIST} 2 for one"),
     (lambda: nn.hinge([[1.0, 2.0]], [1]), ValueError, "let the model return one number, or give as many targets"),
     (lambda: nn.mse([1.0, 2.0], [[1.0], [2.0]]), ValueError, r"1 targets given: of a column .* y\[:, 0\]"),
-    (lambda: nn.mae([], []), ValueError, "0 and 0 given"),
-    (lambda: nn.mae([[]], [[]]), ValueError, "0 and 0 given"),
-    (lambda: nn.mae(1.0, "a"), TypeError, TEXT.format("'a'")),
-    (lambda: nn.hinge([1.0], ["spam"]), TypeError, TEXT.format("'spam'")),
-    (lambda: nn.mse([1.0], "a"), TypeError, TEXT.format("'a'")),
+    *((lambda y=y: nn.mae(y, y), ValueError, "0 and 0 given") for y in ([], [[]])),
+    *((lambda x=x, y=y: nn.mse(x, y), TypeError, TEXT) for x, y in ((1.0, "a"), ([1.0], ["a"]), ([1.0], "a"))),
     (lambda: nn.mse([1.0], np.array(["a"])), TypeError, r"^A target is a number, got np.str_\('a'\)"),
-    (lambda: nn.cross_entropy(ROWS, "cat"), TypeError, TEXT.format("'cat'")),
+    (lambda: nn.cross_entropy(ROWS, "a"), TypeError, TEXT),
     (lambda: nn.cross_entropy(ROWS[0], "cat"), TypeError, "one probability per class, got 'cat'"),
     (lambda: nn.cross_entropy(ROWS[0], Value(1.0)), TypeError, "a plain whole number as the index"),
     (lambda: nn.huber([1.0], [1.0], delta=0), ValueError, "positive delta, got 0"),
     (lambda: nn.hinge([1.0], [0]), ValueError, "-1 and 1, got 0"),
-    (lambda: nn.binary_cross_entropy_with_logits([1.0], [-1]), ValueError, "from 0 to 1, got -1"),
-    (lambda: nn.binary_cross_entropy_with_logits(1.0, math.nan), ValueError, "from 0 to 1, got nan"),
+    *((lambda y=y: BCE([1.0], [y]), ValueError, f"from 0 to 1, got {y}") for y in (-1, math.nan)),
     (lambda: nn.cross_entropy(ROWS, 0), ValueError, "2 and no list of them given"),
     (lambda: nn.cross_entropy(ROWS, [0, 1, 2]), ValueError, "2 and 3 given"),
-    (lambda: nn.cross_entropy(ROWS, [0, 3]), ValueError, "index from 0 to 2, got 3"),
-    (lambda: nn.cross_entropy(ROWS[0], -1), ValueError, "index from 0 to 2, got -1"),
-    (lambda: nn.cross_entropy(ROWS[0], 1.5), ValueError, "index from 0 to 2, got 1.5"),
-    (lambda: nn.cross_entropy(ROWS[0], math.nan), ValueError, "index from 0 to 2, got nan"),
+    *((lambda y=y: nn.nll(ROWS[0], y), ValueError, f"index from 0 to 2, got {y}") for y in (-1, 1.5, math.nan, 3)),
     (lambda: nn.cross_entropy(ROWS[0], [2, 0, -1]), ValueError, "from 0 to 1, got 2"),
     (lambda: nn.cross_entropy(ROWS[0], [0.5, 0.5]), ValueError, "3 and 2 given"),
-    (lambda: nn.cross_entropy([], 0), ValueError, "got none"),
-    (lambda: nn.cross_entropy([], []), ValueError, "got none"),
+    *((lambda y=y: nn.cross_entropy([], y), ValueError, "got none") for y in (0, [])),
     (lambda: nn.nll(Value(1.0), 0), TypeError, "one row of numbers, one per class, or a list of rows"),
-    (lambda: nn.nll(ROWS[0], 3), ValueError, "index from 0 to 2, got 3"),
     (lambda: nn.mse(1.0, 2.0, reduction="average"), ValueError, '"mean", "sum" or "none", got \'average\''),
     (lambda: nn.cross_entropy(ROWS, CLASSES, reduction=None), ValueError, "got None"),
 ]

@@ -211,7 +211,7 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
         with mp.workprec(2 * _precision(point) + 10 * finer + more):
             x, h = high(point[i]), mp.ldexp(_step(point), -finer)
             tiny = mp.ldexp(h, -64)
-            if (here := along(x)) is None:
+            if (here := along(x)) is None or mp.isnan(here):  # as log is below 0
                 break
             size = here if of is None else f(*map(high, point)) / tiny
             lost = mp.ldexp(abs(size / h), 8 - mp.mp.prec)
