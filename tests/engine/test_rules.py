@@ -63,7 +63,7 @@ def test_the_rule_is_right(case: Rule) -> None:
     assert report.worst["slopes"][0] <= 4
     assert report.worst["second"][0] <= 1e-13  # nearer than check_rule asks
     exact = case.name in RATIONAL and case.parameters.get("exponent", 0) % 1 == 0
-    assert ("Fractions" in report.numbers) == exact
+    assert "Fractions" in report.numbers or not exact
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])

@@ -55,6 +55,7 @@ class Film(Former):
         "graph": "film[n] is the graph of step n",
         "frames": "iterate over the film: each item is the graph of a step",
         "why": "write tg.why(film[n], w), where w is a parameter or its name",
+        "variables": "film.names has the names of film.parameters",
         "plot": "the losses are [graph.data for graph in film], over film.steps",
     }
 

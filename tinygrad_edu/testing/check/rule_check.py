@@ -274,7 +274,7 @@ class RuleReport(Report):
     verdicts, each "right", "wrong" or "not examined".
     """
 
-    _former: ClassVar = {"to_pytest": "check_rule(rule) is the test"}
+    _former: ClassVar = {"to_pytest": "check_rule(rule) is the test", "failure": "failures lists all of them"}
 
     def __init__(self, case: Case):
         self.rule: Rule = case.rule

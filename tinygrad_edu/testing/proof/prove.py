@@ -131,9 +131,10 @@ class Certificate(Report):
     lists every assumption, `not_examined` what a certified rule may still have wrong.
     """
 
-    _former: ClassVar = dict.fromkeys(
-        ("save", "load", "check"), "to_json() is the verdict; prove_rule proves again"
-    )
+    _former: ClassVar = {
+        **dict.fromkeys(("save", "load", "check"), "to_json() is the verdict; prove_rule proves again"),
+        "plot": "rounding has the bounds of each box",
+    }
 
     rule: Rule
     formula: list[Piece]
