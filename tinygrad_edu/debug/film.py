@@ -172,8 +172,8 @@ class Film(Former):
     def blame(self, dead: int = DEAD) -> FilmBlame:
         """What went wrong in the training, the most serious first; see `FilmBlame`.
 
-        A unit is dead if it has had no gradient up to the end, for at least `dead` examples, and at least four
-        times as long as ever before.
+        A unit is dead if it has no gradient in the last examples: in `dead` of them or more, and for at least four
+        times as long as it ever had none before.
         """
         return self._training.blame(dead, self._numbers())
 

@@ -176,6 +176,6 @@ def _long(line: Line) -> list[float]:
 
 
 def _short(line: Line) -> list[float]:
-    """A few numbers of a line, some of either end of it."""
+    """A few numbers of a line, some near each end."""
     chosen = line.inner([*SHORT, *(-x for x in SHORT), *line.special, *line.close[:6]])
     return chosen or _long(line)[:12] or [line.low, line.high]

@@ -150,7 +150,7 @@ def _is_new(case: Case, error: RuleMismatch) -> bool:
 
 
 def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0) -> None:
-    """The property at the points: new failures are kept, and the search ends after `repeats` more."""
+    """Try the property at the points. New failures are kept; the search ends after `repeats` more."""
     for point in points:
         if case.is_over or repeats < 0:
             break
@@ -166,7 +166,7 @@ def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0
 def _everywhere(
     case: Case, points: Iterable[Point], strategy: st.SearchStrategy[Point], examine: Property, **more: Any
 ) -> None:
-    """The property at hard points, then at random ones: the simplest that fails is kept.
+    """Try the property at hard points, then at random ones: the simplest failure is kept.
 
     Failures at ordinary numbers do not end the search among others, where nan and inf may come.
     """
@@ -241,7 +241,7 @@ def _where(case: Case, domain: Any) -> tuple[list[Point], st.SearchStrategy[Poin
 
 
 def _drawn(rule: Rule, domain: st.SearchStrategy[Any]) -> tuple[list[Point], st.SearchStrategy[Point]]:
-    """Points that a strategy of the user draws, and the strategy. Raises TypeError for no such points."""
+    """Points that the user's strategy draws, and the strategy. Raises TypeError for anything but points."""
 
     def point_of(drawn: Any) -> Point:
         point = drawn if isinstance(drawn, tuple) else (drawn,)
@@ -258,7 +258,7 @@ def _drawn(rule: Rule, domain: st.SearchStrategy[Any]) -> tuple[list[Point], st.
 
 
 def _some(points: Sequence[Point], n: int) -> list[Point]:
-    """At most n of the points, from all over."""
+    """At most n of the points, evenly spread."""
     return list(points[:: 1 + len(points) // n])
 
 

@@ -156,7 +156,7 @@ class Certificate(Report):
 
     @property
     def formula_ok(self) -> bool:
-        """Is the slope the derivative all over the domain, but for kinks and ends that are listed?"""
+        """Is the slope the derivative all over the domain, except at the kinks and ends that are listed?"""
         proven = any(piece.status in ("identity", "bounded") for piece in self.formula)
         return proven and all(piece.status != "undecided" for piece in self.formula)
 
