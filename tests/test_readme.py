@@ -67,8 +67,8 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
     for target in (markdown or html for markdown, html in targets):
         made = ("https://", "live/", "lite/")  # the site makes these; its first page stands at its top
         places = [(ROOT / page).parent / target, ROOT / target]
-        found = any(place.exists() for place in places[: 1 + ("/pages/" in page)])
-        assert target.startswith(made) or found, target
+        exists = any(place.exists() for place in places[: 1 + ("/pages/" in page)])
+        assert target.startswith(made) or exists, target
 
 
 def test_the_readme_is_short_and_ci_runs_its_commands() -> None:

@@ -98,11 +98,11 @@ def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
     try:
         gradcheck(program, *program.inputs)
     except GradientMismatch as error:  # relu(x) - relu(-x) at 0: the conventions do not add up
-        found = error
+        mismatch = error
     else:
         return
-    assert "no node is wrong by itself" in str(found)
-    assert all("beside" in row.note for row in found.report.rows if row.verdict == "WRONG")
+    assert "no node is wrong by itself" in str(mismatch)
+    assert all("beside" in row.note for row in mismatch.report.rows if row.verdict == "WRONG")
 
 
 def check_no_false_alarm(f: Callable[..., Any], inputs: tuple[float, ...]) -> None:
