@@ -1,7 +1,7 @@
-"""Writes the stubs that type checkers read: python .ci/stubs.py
+"""Writes what repeats RULES, the stubs for type checkers and the table in engine/README.md: python .ci/stubs.py
 
 Operations are declared once, in RULES, and the names of the package are found when it is imported: a checker sees
-neither. `stubs()` gives the text of each stub; the tests compare it with the file.
+neither. `stubs()` gives the text of each file; the tests compare it with what is there.
 """
 
 import importlib
@@ -15,6 +15,7 @@ from pathlib import Path
 import tinygrad_edu as tg
 from tinygrad_edu.engine import named
 from tinygrad_edu.engine.rules import RULES
+from tinygrad_edu.viz.table import rules_table
 
 ROOT = Path(tg.__file__).parent
 UNTYPED = ["engine.elementary"]
@@ -51,7 +52,10 @@ def stubs():
     texts[ROOT / "testing/__init__.pyi"] = names_of(tg.testing, tg.testing.__all__, "{}")
     for name in UNTYPED:
         texts[ROOT / f"{name.replace('.', '/')}.pyi"] = untyped(importlib.import_module(f"tinygrad_edu.{name}"))
-    return {path: formatted(text) for path, text in texts.items()}
+    page = ROOT / "engine/README.md"
+    before, _, after = page.read_text(encoding="utf-8").partition("<!-- rules -->\n")
+    table = f"{before}<!-- rules -->\n{rules_table()}\n{after[after.index('<!-- /rules -->') :]}"
+    return {path: formatted(text) for path, text in texts.items()} | {page: table}
 
 
 def operations():

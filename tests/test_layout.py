@@ -43,7 +43,7 @@ def nodes(name: str) -> list[ast.AST]:
 
 def imports(name: str) -> set[str]:
     """The modules of the package that a module imports, at the top, in a function or for its types."""
-    found = set()
+    targets = set()
     package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
     for node in nodes(name):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -51,8 +51,8 @@ def imports(name: str) -> set[str]:
             target = ".".join(part for part in base if part)
             for alias in node.names:
                 inside = f"{target}.{alias.name}".removeprefix(".")
-                found.add(inside if inside in MODULES else target)
-    return found
+                targets.add(inside if inside in MODULES else target)
+    return targets
 
 
 @functools.cache

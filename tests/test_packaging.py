@@ -27,10 +27,10 @@ def test_every_page_names_the_same_account() -> None:
     names = "README.md notebooks/README.md notebooks/pages/conf.py .github/CONTRIBUTING.md pyproject.toml".split()
     for name in names:
         text = (ROOT / name).read_text(encoding="utf-8").replace("\\.", ".")
-        found = re.findall(
+        accounts = re.findall(
             r"(?:github\.com|/github|/gh)/([\w-]+)/|https://([\w-]+)\.github\.io|([\w-]+)@users", text
         )
-        assert {one for groups in found for one in groups if one} == {account}, name
+        assert {one for groups in accounts for one in groups if one} == {account}, name
 
 
 @pytest.mark.parametrize(

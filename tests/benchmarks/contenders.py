@@ -250,10 +250,10 @@ def measured(name, case, by_hand, backends, dtype, settings):
     timing = {}
     for key, step in contenders.items():
         for _ in range(6):  # "auto" measures the first calls
-            value, found = step()
-        found = structures.joined(list(map(np.asarray, found))) if isinstance(found, list | tuple) else found
+            value, grads = step()
+        grads = structures.joined(list(map(np.asarray, grads))) if isinstance(grads, list | tuple) else grads
         block = functools.partial(timed, step, steps.get(key.strip('"')), settings.seconds)
-        timing[key] = (float(value), np.asarray(found)), block
+        timing[key] = (float(value), np.asarray(grads)), block
     common.compare(timing, common.TOLERANCE[dtype])
     least = {key: min(own) * 1e3 for key, own in common.interleaved(timing, settings.rounds).items()}
     own = [least[key] for key in least if key[0] == '"' and key != '"auto"']

@@ -39,14 +39,14 @@ NAMES = {  # ours: (JAX, PyTorch)
 
 def worst(rule: Rule, exact: Rule, points: list[float]) -> list[tuple[float, float]]:
     """The largest error in ulps and where: of the value, and of the slope."""
-    found = [(0.0, math.nan)] * 2
+    worst = [(0.0, math.nan)] * 2
     reference = reference_of(exact)
     for x in points:
         out = rule.forward(x)
         pairs = (out, reference.value((x,))), (rule.shares(1.0, out, x)[0], reference.exact_slopes((x,))[0])
         for i, (got, right) in enumerate(pairs):
-            found[i] = max(found[i], (ulps(got, right), x))
-    return found
+            worst[i] = max(worst[i], (ulps(got, right), x))
+    return worst
 
 
 def attribute(library: Any, path: str) -> Callable[..., Any]:

@@ -30,12 +30,12 @@ def main() -> int:
         cells = [kind, str(n := asked.rules if kind == "right" and not asked.quick else each)]
         made = [made_of(kind, random.Random(f"{asked.seed} {kind} {i}")) for i in range(n)]
         for verdict_of, words in ((proof_of, "certified refuted undecided"), (check_of, "right wrong floats")):
-            start, found = time.process_time(), Counter[str]()
+            start, counts = time.process_time(), Counter[str]()
             for one in made:
-                found[verdict := verdict_of(one, budget)] += 1
+                counts[verdict := verdict_of(one, budget)] += 1
                 if verdict in (("refuted", "wrong") if kind == "right" else ("certified",)):
                     false.append(f"{kind}, {verdict}: {one.text}")
-            cells += [str(found[word]) for word in words.split()]
+            cells += [str(counts[word]) for word in words.split()]
             cells.append(f"{(time.process_time() - start) / n:.2f}")
         print(f"| {' | '.join(cells)} |", flush=True)
     print(*false, sep="\n")

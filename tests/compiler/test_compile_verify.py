@@ -69,7 +69,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         _Reverse, "_slopes", lambda of, self, x, *rest: (rest[0], 0.0) if x.op == "add" else of(self, x, *rest)
     ),
     "the rows of a softmax in another order": other(
-        lower, "_softmax", lambda of, *given: (found := of(*given)) and (*found[:2], found[2][::-1])
+        lower, "_softmax", lambda of, *given: (form := of(*given)) and (*form[:2], form[2][::-1])
     ),
     "a softmax whose gradient forgets its mean": other(
         Statements,
@@ -207,7 +207,7 @@ IN_ROWS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         lambda of, self, there, numbers: of(self, there, numbers[::-1] if 1.0 in numbers else numbers),
     ),
     "members at other places": other(
-        lower, "_on_the_same_places", lambda of, reads: (found := of(reads)) and (*found[:2], found[2][::-1])
+        lower, "_on_the_same_places", lambda of, reads: (form := of(reads)) and (*form[:2], form[2][::-1])
     ),
 }
 IN_A_PRODUCT = other(lower._Lowering, "_grid", lambda of, self, a, b: of(self, Read(a.array, a.index[:, ::-1]), b))
@@ -248,9 +248,9 @@ def test_what_is_wrong_is_replaced_with_a_warning(
     plant(monkeypatch)
     step = tg.compile(function, parameters, backend=backend)
     with pytest.warns(UserWarning, match=words) as told:
-        found = step.value_and_grad(*batch)
+        result = step.value_and_grad(*batch)
     assert len(told) == 1
-    np.testing.assert_allclose(np.hstack(found), np.hstack(expected), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(np.hstack(result), np.hstack(expected), rtol=1e-9, atol=1e-14)
     assert not has(step)
     step.value_and_grad(*batch)  # and no second warning
 

@@ -158,9 +158,9 @@ def test_arguments_are_containers() -> None:
 def test_results_are_containers_and_one_is_the_loss() -> None:
     w = Value(2.0)
     step = tg.compile(lambda x: {"size": [x, x * x], "loss": w * x}, [w])
-    found = step.predict([1.0, 3.0])
-    assert found["size"].tolist() == [[1.0, 1.0], [3.0, 9.0]]
-    assert found["loss"].tolist() == [2.0, 6.0]
+    outputs = step.predict([1.0, 3.0])
+    assert outputs["size"].tolist() == [[1.0, 1.0], [3.0, 9.0]]
+    assert outputs["loss"].tolist() == [2.0, 6.0]
     value, gradient = step.value_and_grad([1.0, 3.0])
     assert (value, gradient.tolist(), step([1.0, 3.0])) == (4.0, [2.0], 4.0)
     pair = tg.compile(lambda x: (w * x, [x, x]), [w])

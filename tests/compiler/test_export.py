@@ -56,8 +56,8 @@ def test_results_are_nested_as_the_function_nests_them(tmp_path: Path) -> None:
     w = [Value(0.5), Value(2.0)]
     step = tg.compile(lambda x: {"loss": w[0] * x, "both": [w[1], x * 1.0], "t": (w[0], [w[0], w[1]])}, w)
     expected = step.predict([3.0, 4.0])
-    found = module_of(step, tmp_path / "m.py")["predict"]([3.0, 4.0])
-    np.testing.assert_equal(found, expected)
+    predicted = module_of(step, tmp_path / "m.py")["predict"]([3.0, 4.0])
+    np.testing.assert_equal(predicted, expected)
 
 
 def test_one_hot_rows_are_not_assumed(tmp_path: Path) -> None:

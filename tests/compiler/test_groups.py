@@ -24,8 +24,8 @@ X = np.random.default_rng(0).normal(size=(2, 6))
 def groups(function: Callable[..., Any], parameters: list[Value], *batch: Any) -> Groups:
     step = tg.compile(function, parameters)
     step.predict(*batch)
-    found: Groups = step.groups
-    return found
+    table: Groups = step.groups
+    return table
 
 
 def weights(*shape: int) -> Any:
@@ -37,22 +37,22 @@ def classifier() -> Groups:
     return groups(lambda x, y: nn.cross_entropy(model(x), y), model.parameters(), X, np.eye(3)[[0, 2]])
 
 
-def rows(found: Groups) -> dict[str, list[str]]:
+def rows(table: Groups) -> dict[str, list[str]]:
     """{name: the other cells of its row}; cells are two blanks apart, or where the head has its columns."""
-    _, head, *lines = (line for line in str(found).splitlines() if line not in found.advice)
+    _, head, *lines = (line for line in str(table).splitlines() if line not in table.advice)
     starts = [head.index(column) for column in ("name", "operation", "reads", "shape", "stands for")]
     cut = [[line[i:j].strip() for i, j in zip(starts, [*starts[1:], None], strict=True)] for line in lines]
     return {name: cells for name, *cells in cut}
 
 
-def boxes(found: Groups) -> dict[str, Box]:
-    return {box.title: box for box in found.picture.boxes}
+def boxes(table: Groups) -> dict[str, Box]:
+    return {box.title: box for box in table.picture.boxes}
 
 
 def operations(function: Callable[..., Any], parameters: Any, *batch: Any) -> list[str]:
     """What the groups that are computed are called, in order."""
-    found = rows(groups(function, flat(parameters), *batch))
-    return [cells[0] for cells in found.values() if cells[0] not in ("input", "parameter", "constant")]
+    table = rows(groups(function, flat(parameters), *batch))
+    return [cells[0] for cells in table.values() if cells[0] not in ("input", "parameter", "constant")]
 
 
 TABLE = """\
@@ -78,11 +78,11 @@ def test_the_table_of_a_classifier_has_the_names_of_the_source_and_all_nodes() -
     step.value_and_grad(X, [0, 2])
     for name in rows(step.groups):
         assert re.search(rf"\b{name}\b", step.source), name
-    found = classifier()
-    assert str(found) == TABLE
-    assert found.title == TABLE.splitlines()[0]
-    assert len(found) == 12
-    numbers = [int(n) for n in re.findall(r"(\d+) ", " ".join(cells[3] + " " for cells in rows(found).values()))]
+    table = classifier()
+    assert str(table) == TABLE
+    assert table.title == TABLE.splitlines()[0]
+    assert len(table) == 12
+    numbers = [int(n) for n in re.findall(r"(\d+) ", " ".join(cells[3] + " " for cells in rows(table).values()))]
     folded = 2  # the sum of a one-hot row, which is 1, and the product with it
     dots = 3 + 2 - 1  # a dot is one node
     assert sum(numbers) == 162 - folded + dots
@@ -144,9 +144,9 @@ def test_operations_as_a_person_says_them(function: Any, expected: list[str]) ->
 
 def test_what_parameters_alone_decide_is_computed_once_per_call() -> None:
     w = [Value(1.0, label="w0"), Value(2.0, label="w1")]
-    found = groups(lambda x: tg.dot(w, w) * 0.1 + tg.dot(w, x), w, X[:, :2])
-    assert [cell for cell, *_ in rows(found).values() if "once" in cell] == ["sum of W1 ** 2, once per call"]
-    assert [box.title for box in found.picture.boxes if "once per call" in box.details] == ["sum_1"]
+    table = groups(lambda x: tg.dot(w, w) * 0.1 + tg.dot(w, x), w, X[:, :2])
+    assert [cell for cell, *_ in rows(table).values() if "once" in cell] == ["sum of W1 ** 2, once per call"]
+    assert [box.title for box in table.picture.boxes if "once per call" in box.details] == ["sum_1"]
 
 
 def test_long_sums_and_long_tables_are_cut() -> None:
@@ -158,17 +158,17 @@ def test_long_sums_and_long_tables_are_cut() -> None:
             steps.append(rng.choice([tg.tanh, tg.sin, tg.erf, tg.cos])(steps[-1]))
         return tg.sum(steps[-10:])
 
-    found = groups(chain, [w], [0.5])
-    lines = str(found).splitlines()
+    table = groups(chain, [w], [0.5])
+    lines = str(table).splitlines()
     assert len(lines) == 4 + 1 + MOST
-    assert lines[4].split() == ["…", f"{len(found) - MOST}", "more"]
+    assert lines[4].split() == ["…", f"{len(table) - MOST}", "more"]
     assert lines[-1].split("  ")[-1] == "9 +"
     assert " + 6 more " in lines[-1]
     assert len(lines[-1]) < 120
-    more, *others = found.picture.boxes
-    assert (more.kind, more.title, len(others)) == ("more", f"… {len(found) - MOST} more", MOST)
-    assert [arrow.tail for arrow in found.picture.arrows].count("more") == 1
-    assert "more" in found.draw().source
+    more, *others = table.picture.boxes
+    assert (more.kind, more.title, len(others)) == ("more", f"… {len(table) - MOST} more", MOST)
+    assert [arrow.tail for arrow in table.picture.arrows].count("more") == 1
+    assert "more" in table.draw().source
 
 
 def test_a_graph_without_structure_is_told_where_to_go() -> None:
@@ -179,8 +179,8 @@ def test_a_graph_without_structure_is_told_where_to_go() -> None:
             x = tg.sin(x * p) if i.bit_count() % 2 else x * x - p  # no part comes three times in a row
         return x
 
-    found = groups(loss, w, [0.5])
-    _, first, second, head = str(found).splitlines()[:4]
+    table = groups(loss, w, [0.5])
+    _, first, second, head = str(table).splitlines()[:4]
     assert re.fullmatch(r"There is little structure in this graph: a group has \d\.\d nodes on average\.", first)
     assert second.startswith('For one example at a time, backend="python" is faster.')
     assert head.startswith("name")
@@ -188,8 +188,8 @@ def test_a_graph_without_structure_is_told_where_to_go() -> None:
 
 
 def test_the_boxes_and_arrows_of_a_classifier() -> None:
-    found = classifier()
-    picture, of = found.picture, boxes(found)
+    table = classifier()
+    picture, of = table.picture, boxes(table)
     kinds = {
         "leaf": "X Y",
         "parameter": "W1 b1 W2 b2",
@@ -206,15 +206,15 @@ def test_the_boxes_and_arrows_of_a_classifier() -> None:
     names = {box.id: box.title for box in picture.boxes}
     arrows = {(names[arrow.tail], names[arrow.head]) for arrow in picture.arrows}
     assert len(arrows) == len(picture.arrows)
-    assert arrows == {(read, name) for name, cells in rows(found).items() for read in cells[1].split(", ") if read}
+    assert arrows == {(read, name) for name, cells in rows(table).items() for read in cells[1].split(", ") if read}
 
 
 def test_constants_are_no_boxes_and_told_from_inputs_of_their_name() -> None:
     w = Value(2.0, label="w")
-    found = groups(lambda x: (w * x - 3) / 4, [w], [1.0])
-    assert "numbers" in rows(found)
-    assert list(boxes(found)) == ["w", "x", "mul_1", "sub_1", "loss"]
-    assert [box.operation for box in found.picture.boxes] == ["", "", "w * x", "mul_1 - 3", "sub_1 / 4"]
+    table = groups(lambda x: (w * x - 3) / 4, [w], [1.0])
+    assert "numbers" in rows(table)
+    assert list(boxes(table)) == ["w", "x", "mul_1", "sub_1", "loss"]
+    assert [box.operation for box in table.picture.boxes] == ["", "", "w * x", "mul_1 - 3", "sub_1 / 4"]
     step = tg.compile(lambda numbers: sum(v * x * c for v, x, c in zip(V, numbers, (3, 1, 2), strict=True)), V)
     assert step.predict([[1.0, 10.0, 100.0]]) == [106.5]
     table = rows(step.groups)
@@ -264,8 +264,8 @@ def test_loops_are_looked_for_in_a_limited_time(monkeypatch: pytest.MonkeyPatch)
     expected = tg.compile(several, [W, U]).value_and_grad(BATCH)
     monkeypatch.setattr(loops, "SECONDS", 0.0)
     step = tg.compile(several, [W, U])
-    found = step.value_and_grad(BATCH)
-    np.testing.assert_allclose(np.hstack(found), np.hstack(expected), rtol=1e-9)
+    result = step.value_and_grad(BATCH)
+    np.testing.assert_allclose(np.hstack(result), np.hstack(expected), rtol=1e-9)
     assert 1 <= step.source.count("for t in") <= 2  # forward and backward
 
 
@@ -282,17 +282,17 @@ def test_what_each_pass_made_can_be_read() -> None:
     with pytest.raises(RuntimeError, match="Nothing is compiled yet"):
         _ = step.passes
     step.value_and_grad(BATCH.reshape(2, 20, 2))
-    found = step.passes
-    assert list(found) == ["groups", "statements", "fission", "gradient", "source"]
-    assert found["groups"] == str(step.groups)
-    assert "for t in range(20):\n    sum_1[t] = xs[:, t] @ v + u * tanh_1[t]\n" in found["statements"]
+    passes = step.passes
+    assert list(passes) == ["groups", "statements", "fission", "gradient", "source"]
+    assert passes["groups"] == str(step.groups)
+    assert "for t in range(20):\n    sum_1[t] = xs[:, t] @ v + u * tanh_1[t]\n" in passes["statements"]
     assert (
         "vxs = xs.transpose(1, 0, 2) @ v\nfor t in range(20):\n    sum_1[t] = u * tanh_1[t] + vxs[t]\n"
-        in found["fission"]
+        in passes["fission"]
     )
-    assert found["gradient"].startswith(found["fission"] + "\ndtanh_1[20] = tanh_1[20] * (2 / B)\n")
-    assert "for t in reversed(range(20)):\n    dsum_1[t] = dtanh_1[t + 1] * slope_1[t]\n" in found["gradient"]
-    assert found["source"] == step.source
+    assert passes["gradient"].startswith(passes["fission"] + "\ndtanh_1[20] = tanh_1[20] * (2 / B)\n")
+    assert "for t in reversed(range(20)):\n    dsum_1[t] = dtanh_1[t + 1] * slope_1[t]\n" in passes["gradient"]
+    assert passes["source"] == step.source
     step.predict(BATCH.reshape(2, 20, 2))
     assert "gradient" not in step.passes
 

@@ -28,8 +28,8 @@ def test_logsumexp_and_softmax(width: int, top: float) -> None:
     rows[:, RNG.integers(width)] = top
     expected = np.array(list(map(exact, rows.tolist())))
     softmax = np.empty_like(rows)
-    found = numpy_helpers.logsumexp(rows, softmax)
-    np.testing.assert_allclose(np.column_stack([found, softmax]), expected, rtol=1e-13, atol=1e-300)
+    actual = numpy_helpers.logsumexp(rows, softmax)
+    np.testing.assert_allclose(np.column_stack([actual, softmax]), expected, rtol=1e-13, atol=1e-300)
     np.testing.assert_allclose(numpy_helpers.softmax(rows), expected[:, 1:], rtol=1e-13, atol=1e-300)
     np.testing.assert_allclose([straight_helpers.logsumexp(row) for row in rows.tolist()], expected, rtol=1e-13)
 
@@ -61,9 +61,9 @@ def test_thresholds_of_functions(name: str) -> None:
             column = np.repeat(Z, 8)[::8]  # 64 bytes from each other
             np.testing.assert_allclose(numpy_helpers.sigmoid(column, column), out, rtol=1e-15)
             continue
-        found = getattr(numpy_helpers, name)(np.array(out), Z)
+        actual = getattr(numpy_helpers, name)(np.array(out), Z)
         expected = [rule.backward(1.0, y, z)[0] for y, z in zip(out, points, strict=True)]
-        np.testing.assert_allclose(found, expected, rtol=2e-12, atol=1e-300)
+        np.testing.assert_allclose(actual, expected, rtol=2e-12, atol=1e-300)
 
 
 @pytest.mark.parametrize("n", [1, 2, 256, 257])  # from 257 rows on, no product with one-hot rows

@@ -98,8 +98,8 @@ def test_functions_at_hard_points(name: str, tmp_path: Path) -> None:
     calls = ", ".join(
         f"({text.forward if text else name})({', '.join(map(javascript_number, point))})" for point in HARD[name]
     )
-    found = run(f"{helpers(text.calls if text else [name])}\nPRINT([{calls}]);", tmp_path)
-    for point, got in zip(HARD[name], map(number, found), strict=True):
+    printed = run(f"{helpers(text.calls if text else [name])}\nPRINT([{calls}]);", tmp_path)
+    for point, got in zip(HARD[name], map(number, printed), strict=True):
         expected = (RULES[name].forward if text else getattr(math, name))(*point)
         ulps = 0 if text else 4 * math.ulp(expected)
         assert abs(got - expected) <= ulps or repr(got) == repr(expected), (point, got)

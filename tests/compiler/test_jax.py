@@ -118,8 +118,8 @@ def test_values_and_derivatives_are_those_of_numpy(name: str) -> None:
     for kind in kinds.split():
         more = [vector] if kind == "hvp" else []
         results = [getattr(step, kind)(*batch, *more) for step in (ours, by_jax)]
-        for expected, found in zip(*(x if isinstance(x, tuple) else (x,) for x in results), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+        for expected, actual in zip(*(x if isinstance(x, tuple) else (x,) for x in results), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
     assert "jax.grad" in by_jax.source or kinds == "value_and_grad"
 
 
@@ -133,9 +133,9 @@ def test_stablehlo_takes_batches_of_any_size(tmp_path: Path) -> None:
     exported = export.deserialize((tmp_path / "model.stablehlo").read_bytes())
     some = [np.asarray(array[:2], float) for array in batch]
     value, gradient = step.value_and_grad(*some)
-    found = exported.call(theta, *some)
-    assert float(found[0]) == pytest.approx(value, rel=1e-12)
-    np.testing.assert_allclose(found[1], gradient, rtol=1e-9, atol=1e-12)
+    result = exported.call(theta, *some)
+    assert float(result[0]) == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(result[1], gradient, rtol=1e-9, atol=1e-12)
 
 
 def classifier(backend: str = "jax", **options: Any) -> tuple[Any, nn.Module, list[Any]]:
@@ -246,8 +246,8 @@ def test_the_source_is_what_a_person_would_write_and_runs_alone() -> None:
     alone: dict[str, Any] = {}
     exec(step.source, alone)
     theta = np.array([parameter.data for parameter in model.parameters()])
-    found, slopes = alone["function"](theta, *batch)
-    assert abs(found - value) < 1e-14
+    result, slopes = alone["function"](theta, *batch)
+    assert abs(result - value) < 1e-14
     assert np.allclose(slopes, gradient, 0, 1e-15)
 
 
@@ -358,7 +358,7 @@ def test_a_rule_that_does_not_run_on_symbols_is_named() -> None:
 # --- Training --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> None:
-    found = []
+    runs = []
     for backend in ("numpy", "jax"):
         step, model, (X, Y) = classifier(backend)
         optimizer = make(model.parameters())
@@ -368,8 +368,8 @@ def test_training_moves_the_parameters_as_on_numpy(make: Callable[..., Any]) -> 
             after, _ = step.value_and_grad(X, Y)  # it reads what the devices have
         assert 0 < abs(after - value) < 0.5
         states = [number for p in model.parameters() for number in optimizer.state[p]]
-        found.append([value, *(p.data for p in model.parameters()), *states])
-    assert np.allclose(*found, 1e-12, 1e-14)
+        runs.append([value, *(p.data for p in model.parameters()), *states])
+    assert np.allclose(*runs, 1e-12, 1e-14)
 
 
 def test_every_step_of_a_training_draws_the_numbers_of_eager_training() -> None:
@@ -427,14 +427,14 @@ def test_training_without_a_batch_and_without_a_block() -> None:
     with tg.compile(lambda: (w - 1) ** 2, [w], backend="jax").train(optim.SGD([w], lr=0.25)) as train:
         assert [train(), train()] == [1.0, 0.25]
     assert w.data == 1.25
-    found: dict[str, list[float]] = {"numpy": [], "jax": []}
-    for backend, numbers in found.items():
+    losses: dict[str, list[float]] = {"numpy": [], "jax": []}
+    for backend, numbers in losses.items():
         w.data = 2.0
         update = tg.compile(lambda x: (w - x) ** 2, [w], backend=backend).train(optim.Adam([w], lr=0.25))
         for _ in range(3):
             update([1.0, 1.0])
             numbers.append(w.data)
-    assert found["jax"] == pytest.approx(found["numpy"], rel=1e-14)
+    assert losses["jax"] == pytest.approx(losses["numpy"], rel=1e-14)
 
 
 # --- Errors ----------------------------------------------------------------------------------------------------

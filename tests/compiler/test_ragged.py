@@ -146,8 +146,8 @@ def test_triangular_sums_are_a_product_with_a_mask() -> None:
     ],
 )
 def test_lengths_that_are_filled_up_to_one(lengths: list[int], classes: list[int]) -> None:
-    found = classes_of(lengths, [1] * len(lengths))
-    members = {c: {n for n in lengths if found[n] == found[c]} for c in set(classes)}
+    class_of = classes_of(lengths, [1] * len(lengths))
+    members = {c: {n for n in lengths if class_of[n] == class_of[c]} for c in set(classes)}
     assert members == {c: {n for n, own in zip(lengths, classes, strict=True) if own == c} for c in set(classes)}
 
 
@@ -179,9 +179,9 @@ def test_what_stands_in_a_filled_place_does_not_matter(prefix: str, end: Any) ->
         np.testing.assert_allclose(value, np.mean([root.data for root in eager]), rtol=1e-12)
         expected = np.mean([tg.gradients(root, w) for root in eager], axis=0)
         np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-12)
-        found = predictor.predict(X)
-        np.testing.assert_allclose(found, [[a.data for a in outputs(values(row))] for row in X], rtol=1e-12)
-        assert np.isfinite(found[1, :3]).all()
+        predicted = predictor.predict(X)
+        np.testing.assert_allclose(predicted, [[a.data for a in outputs(values(row))] for row in X], rtol=1e-12)
+        assert np.isfinite(predicted[1, :3]).all()
 
 
 def test_a_batch_of_several_lengths_draws_in_the_order_of_its_examples() -> None:

@@ -42,9 +42,9 @@ def read(index: Any, source: tuple[int, ...], batched: bool) -> tuple[str, dict[
     old = lower.Tensor(0, None, ("input", 0), int(np.prod(source)), batched, False, source)
     front.arrays[old] = Array("array", source, batched)
     statement, elements = Reads(front, index.shape), Elements()
-    found = statement.read(lower.Read(old, index))
+    operand = statement.read(lower.Read(old, index))
     axes = statement.out_axes()
-    access = found.args[0]
+    access = operand.args[0]
     text = shown(elements.element(access), [*([B] if batched else []), *axes])
     sizes = [axis.size for axis in axes]
     where = eval(shown(ArrayText("positions", access.named), axes).code, {"positions": access.positions()})
@@ -59,10 +59,10 @@ def test_an_access_reads_what_the_index_says() -> None:
         batch = np.random.default_rng(0).normal(size=(2, *source))
         for batched, array in ((True, batch), (False, batch[0])):
             text, constants = read(index, source, batched)
-            found = np.asarray(eval(text, {"array": array, "np": np, "B": 2, **constants}))
+            part = np.asarray(eval(text, {"array": array, "np": np, "B": 2, **constants}))
             lead = (2,) if batched else ()
             wanted = array.reshape((*lead, -1))[..., index]
-            np.testing.assert_array_equal(found.reshape((*lead, *index.shape)), wanted)
+            np.testing.assert_array_equal(part.reshape((*lead, *index.shape)), wanted)
 
 
 @pytest.mark.parametrize(

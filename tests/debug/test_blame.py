@@ -67,26 +67,26 @@ CASES: list[tuple[str, Callable[[], Value], str, str, str, str, str]] = [
     ("root", "kind", "phase", "rule", "made", "remedy"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 def test_kinds(root: Callable[[], Value], kind: str, phase: str, rule: str, made: str, remedy: str) -> None:
-    found = blame(root())
-    assert found
-    assert (found.kind, found.first.phase) == (kind, phase)
-    assert (found.first.rule.name if found.first.rule else "") == rule
-    assert made in found.made
-    assert remedy in found.remedy
-    assert found.node is found.first.node
-    lines = repr(found).splitlines()
+    verdict = blame(root())
+    assert verdict
+    assert (verdict.kind, verdict.first.phase) == (kind, phase)
+    assert (verdict.first.rule.name if verdict.first.rule else "") == rule
+    assert made in verdict.made
+    assert remedy in verdict.remedy
+    assert verdict.node is verdict.first.node
+    lines = repr(verdict).splitlines()
     assert lines[0].startswith(f"{kind} at ")
     assert 2 <= len(lines) <= 5
-    assert all("\n" not in sentence for sentence in (found.made, found.remedy))
+    assert all("\n" not in sentence for sentence in (verdict.made, verdict.remedy))
 
 
 def test_the_whole_answer() -> None:
     x = leaf(1000.0)
     y = x.exp()
-    found = blame(y + 1)
-    assert found.node is y
-    assert found.first.operands == (("x", 1000.0),)
-    assert repr(found) == (
+    verdict = blame(y + 1)
+    assert verdict.node is y
+    assert verdict.first.operands == (("x", 1000.0),)
+    assert repr(verdict) == (
         "inf at y = exp(x), forward: overflow: exp(1000) is inf\n"
         "  operands: x = 1000\n"
         "  remedy: Use logsumexp, log_softmax, softplus or sigmoid, which never form the large exponential."
@@ -95,11 +95,11 @@ def test_the_whole_answer() -> None:
 
 def test_all_is_well() -> None:
     x = leaf(0.5)
-    found = blame(tg.tanh(x * x))
-    assert not found
-    assert [found.kind, found.first, found.node, found.made, *found.others] == ["", None, None, ""]
+    verdict = blame(tg.tanh(x * x))
+    assert not verdict
+    assert [verdict.kind, verdict.first, verdict.node, verdict.made, *verdict.others] == ["", None, None, ""]
     told = "nothing to blame: all values and the gradients of {} are in order ({} nodes)"
-    assert repr(found) == told.format("all leaves", 3)
+    assert repr(verdict) == told.format("all leaves", 3)
     assert repr(tg.debug.blame(tg.Value(3.0))).endswith("gradients of all leaves are in order (1 node)")
     assert repr(blame(x * 2)) == told.format("the leaves with a label", 3)
     assert repr(blame(x * 2, parameters=[x])) == told.format("the given parameters", 3)
@@ -124,9 +124,9 @@ def test_all_is_well() -> None:
 def test_a_nan_out_of_infinities_names_them(combine: Any, rule: str, sentence: str) -> None:
     a, b = leaf(1000.0, "a").exp(), leaf(2000.0, "b").exp()
     a.label, b.label = "A", "B"
-    found = blame(combine(a, b))
-    assert found.kind == "inf"  # it was made first
-    (by,) = [other for other in found.others if other.kind == "nan" and other.phase == "forward"]
+    verdict = blame(combine(a, b))
+    assert verdict.kind == "inf"  # it was made first
+    (by,) = [other for other in verdict.others if other.kind == "nan" and other.phase == "forward"]
     assert by.rule.name == rule
     assert sentence in by.remedy
     assert "A" in by.remedy
@@ -134,22 +134,22 @@ def test_a_nan_out_of_infinities_names_them(combine: Any, rule: str, sentence: s
 
 def test_the_sum_of_finite_shares_may_overflow() -> None:
     x = leaf(0.0)
-    found = blame(x * 1e308 + x * 1e308)
-    assert (found.kind, found.node) == ("inf", x)
-    assert found.made == "the shares that x receives add up to inf"
-    assert found.first.operands == ()
-    assert "Clip" in found.remedy
-    found = blame(leaf(0.0) * 1e200 * 1e200)
-    assert (found.kind, found.made) == ("inf", "upstream 1e+200 * slope 1e+200 = inf for x")
-    assert "Clip" in found.remedy
+    verdict = blame(x * 1e308 + x * 1e308)
+    assert (verdict.kind, verdict.node) == ("inf", x)
+    assert verdict.made == "the shares that x receives add up to inf"
+    assert verdict.first.operands == ()
+    assert "Clip" in verdict.remedy
+    verdict = blame(leaf(0.0) * 1e200 * 1e200)
+    assert (verdict.kind, verdict.made) == ("inf", "upstream 1e+200 * slope 1e+200 = inf for x")
+    assert "Clip" in verdict.remedy
 
 
 def test_a_backward_that_makes_a_nan() -> None:
     broken = rule(lambda x: x, backward=lambda upstream, out, x: (upstream * nan,), name="broken", n_inputs=1)
     failing = rule(lambda x: x, backward=lambda upstream, out, x: (1 / 0,), name="failing", n_inputs=1)
-    found = blame(broken(leaf(1.0)))
-    assert (found.kind, found.first.rule.name) == ("nan", "broken")
-    assert "check_rule" in found.remedy
+    verdict = blame(broken(leaf(1.0)))
+    assert (verdict.kind, verdict.first.rule.name) == ("nan", "broken")
+    assert "check_rule" in verdict.remedy
     root = failing(leaf(1.0))
     with pytest.raises(ZeroDivisionError) as error:
         blame(root)
@@ -158,16 +158,16 @@ def test_a_backward_that_makes_a_nan() -> None:
 
 def test_the_first_node_is_blamed_and_the_others_are_counted() -> None:
     hidden = [leaf(-1.0 - i, f"x{i}").relu() for i in range(13)]
-    found = blame(tg.sum(hidden))
-    assert found.node is hidden[0]
-    assert len(found.others) == 12
-    assert repr(found).endswith("\n  others: 12 zero (relu)")
+    verdict = blame(tg.sum(hidden))
+    assert verdict.node is hidden[0]
+    assert len(verdict.others) == 12
+    assert repr(verdict).endswith("\n  others: 12 zero (relu)")
     model = nn.MLP(2, [4, 1], rng=0)
     for neuron in model.layers[0].neurons:
         neuron.b.data = -100.0
     loss = nn.mse([model([1.0, 2.0]), model([-1.0, 0.5])], [0.5, 0.25])
-    found = blame(loss, parameters=model.parameters())
-    assert (found.kind, found.first.rule.name, len(found.others)) == ("zero", "relu", 7)
+    verdict = blame(loss, parameters=model.parameters())
+    assert (verdict.kind, verdict.first.rule.name, len(verdict.others)) == ("zero", "relu", 7)
 
 
 def test_the_serious_comes_first() -> None:
@@ -175,11 +175,11 @@ def test_the_serious_comes_first() -> None:
     worse = bad + leaf(0.0, "s").sqrt()
     worst = worse + leaf(1000.0, "o").exp() * 1e-9
     lost = leaf(1.0, "lost")
-    found = blame(worst, parameters=[lost, *[x for x in topological_order(worst) if x.label]])
-    assert [finding.kind for finding in found.findings] == ["inf", "inf", "unreached", *SERIOUS[3:]]
-    assert [finding.phase for finding in found.findings[:2]] == ["forward", "backward"]
+    verdict = blame(worst, parameters=[lost, *[x for x in topological_order(worst) if x.label]])
+    assert [finding.kind for finding in verdict.findings] == ["inf", "inf", "unreached", *SERIOUS[3:]]
+    assert [finding.phase for finding in verdict.findings[:2]] == ["forward", "backward"]
     assert [finding.kind for finding in blame(worse).findings] == ["inf", *SERIOUS[3:]]
-    assert len(repr(found).splitlines()) <= 5
+    assert len(repr(verdict).splitlines()) <= 5
 
 
 def test_what_costs_nobody_the_gradient_is_no_fault() -> None:
@@ -208,13 +208,13 @@ def test_thresholds_are_relative_to_upstream() -> None:
 def test_a_parameter_that_the_loss_does_not_reach() -> None:
     model = nn.MLP(2, [2, 1], "tanh", rng=0)
     hidden = model.layers[0]([1.0, 2.0])
-    found = blame(hidden[0] + hidden[1].data, parameters=model.parameters())
-    assert found.kind == "unreached"
-    assert found.node is model.layers[0].neurons[1].w[0]
-    assert found.made == "layer0.neuron1.w0 is not part of the loss, its gradient stays 0"
-    assert ".data" in found.remedy
-    assert repr(found).splitlines()[0] == f"unreached at layer0.neuron1.w0: {found.made}"
-    assert repr(found).splitlines()[-1] == "  others: 5 unreached"
+    verdict = blame(hidden[0] + hidden[1].data, parameters=model.parameters())
+    assert verdict.kind == "unreached"
+    assert verdict.node is model.layers[0].neurons[1].w[0]
+    assert verdict.made == "layer0.neuron1.w0 is not part of the loss, its gradient stays 0"
+    assert ".data" in verdict.remedy
+    assert repr(verdict).splitlines()[0] == f"unreached at layer0.neuron1.w0: {verdict.made}"
+    assert repr(verdict).splitlines()[-1] == "  others: 5 unreached"
     assert not blame(model([1.0, 2.0]), parameters=model.parameters())
     assert blame(Value(1.0), parameters=[Value(1.0)]).made.startswith("a parameter without a label is not")
     assert not blame(Value(1.0), parameters=[])
@@ -226,9 +226,9 @@ def test_a_parameter_that_the_loss_does_not_reach() -> None:
 def test_random_programs_are_in_order_or_have_a_maker(program: Program) -> None:
     results = program.graph()
     root = results[-1]
-    found = blame(root, parameters=[])
-    assert found.kind in ("", "nan", "inf")
-    if not found:
+    verdict = blame(root, parameters=[])
+    assert verdict.kind in ("", "nan", "inf")
+    if not verdict:
         root.backward()
         assert all(math.isfinite(node.grad) for node in topological_order(root))
     assert repr(blame(root))
@@ -236,11 +236,11 @@ def test_random_programs_are_in_order_or_have_a_maker(program: Program) -> None:
 
 def test_a_factor_of_zero_stops_the_gradient() -> None:
     a, x, w = Value(0.5, label="a"), Value(2.0, label="x"), Value(0.0, label="w")
-    found = blame(tg.tanh(a * x + 1) * w, parameters=[a, w])
-    assert found.kind == "zero"
-    assert found.first.operand == 0
-    assert "is 0, and stops an upstream of 1" in found.made
-    assert "small random numbers" in found.remedy
+    verdict = blame(tg.tanh(a * x + 1) * w, parameters=[a, w])
+    assert verdict.kind == "zero"
+    assert verdict.first.operand == 0
+    assert "is 0, and stops an upstream of 1" in verdict.made
+    assert "small random numbers" in verdict.remedy
     assert blame(x * 0.0, parameters=[x]).kind == "zero"
     assert not blame(tg.max(a, x), parameters=[a, x])  # a choice
 
@@ -254,10 +254,10 @@ def test_gradients_that_were_not_set_to_zero() -> None:
     for _ in range(3):
         loss = (w * 1.0 + 1) ** 2
         loss.backward()
-    for found in (blame(loss, parameters=[w]), blame(loss)):
-        assert (found.kind, found.node, found.made, found.others) == ("accumulated", w, FORGOTTEN, ())
-        assert "zero_grad()" in found.remedy
-        assert repr(found).splitlines()[0] == f"accumulated at w: {FORGOTTEN}"
+    for verdict in (blame(loss, parameters=[w]), blame(loss)):
+        assert (verdict.kind, verdict.node, verdict.made, verdict.others) == ("accumulated", w, FORGOTTEN, ())
+        assert "zero_grad()" in verdict.remedy
+        assert repr(verdict).splitlines()[0] == f"accumulated at w: {FORGOTTEN}"
     assert blame(loss, -2.0, parameters=w).made == FORGOTTEN
     assert repr(why(loss, w)).splitlines()[-1] == FORGOTTEN
     machine = Machine(loss)
@@ -300,9 +300,9 @@ def test_a_loss_from_before_the_update(steps: str, kind: str, text: str) -> None
         else:
             for p in model.parameters():
                 p.data, p.grad = (p.data - 0.1 * (p.grad or 1.0), p.grad) if step == "update" else (p.data, 0.0)
-    found = blame(loss)
-    assert (found.kind, bool(found)) == (kind, bool(kind))
-    assert text in repr(found)
+    verdict = blame(loss)
+    assert (verdict.kind, bool(verdict)) == (kind, bool(kind))
+    assert text in repr(verdict)
 
 
 def test_a_number_that_was_changed_after_the_forward_pass() -> None:
@@ -311,9 +311,9 @@ def test_a_number_that_was_changed_after_the_forward_pass() -> None:
     a.data = 5
     y.backward()
     sentence = "a was changed after the forward pass"
-    found = blame(y)
-    assert (found.kind, found.node, found.made) == ("changed", a, sentence)
-    assert "Compute the result again" in found.remedy
+    verdict = blame(y)
+    assert (verdict.kind, verdict.node, verdict.made) == ("changed", a, sentence)
+    assert "Compute the result again" in verdict.remedy
     assert repr(why(y, a)).splitlines()[-1] == sentence
     assert repr(Machine(y)).splitlines()[-1] == sentence
     assert repr(Machine(y).run()).splitlines()[-1] == sentence

@@ -95,12 +95,12 @@ def test_graphs_of_several_shapes():
 
 
 def test_gradients_that_were_not_set_to_zero_also_before_the_last_update():
-    found = train(nn.MLP(3, [4, 1], "tanh", rng=0), zero=False).blame()
-    assert (found.step, found.kind) == (1, "not zeroed")
+    verdict = train(nn.MLP(3, [4, 1], "tanh", rng=0), zero=False).blame()
+    assert (verdict.step, verdict.kind) == (1, "not zeroed")
     assert re.match(
         r"step 1: gradients were not set to zero: \S+\.grad was \S+ before the pass, though the parameters had "
         r"moved, and \S+ after it\n  look at it: tg\.debug\.run\(film\[1\]\)$",
-        repr(found),
+        repr(verdict),
     )
     told = train(nn.MLP(3, [4, 1], "tanh", rng=0), steps=2, zero=False).blame()
     assert (told.step, told.kind) == (1, "not zeroed")
@@ -113,8 +113,8 @@ def test_a_gradient_that_is_nan_or_huge_at_once():
         for x in (1e10, 0.0, 2.0):
             model.zero_grad()
             ((model([x]) * 0.0).sqrt() * 0.0 + model([x])).backward() if x == 0.0 else model([x]).backward()
-    found = running.blame()
-    assert [(event.step, event.kind) for event in found.events] == [(0, "exploded"), (1, "nan")]
+    verdict = running.blame()
+    assert [(event.step, event.kind) for event in verdict.events] == [(0, "exploded"), (1, "nan")]
 
 
 def test_dead_units_are_one_line_at_the_end():

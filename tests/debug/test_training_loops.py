@@ -299,11 +299,11 @@ def test_a_fault_is_named(name: str) -> None:
         assert not film.blame()
     else:
         assert film.blame().kind == kind, film.blame()
-    found = tg.blame(result)
+    verdict = tg.blame(result)
     if single:
-        assert found.kind == single, found
+        assert verdict.kind == single, verdict
     if single == "accumulated":
-        assert "was there before. Was zero_grad forgotten?" in found.made
+        assert "was there before. Was zero_grad forgotten?" in verdict.made
 
 
 WITH_RELU = ("plain", "hinge", "zeroed after the update", "adversaries")  # the others in CI

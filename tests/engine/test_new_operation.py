@@ -66,7 +66,7 @@ def test_an_operation_is_added_in_two_files(tmp_path: Path) -> None:
     assert "x1 = softsign(x0)" in run.stdout
 
 
-def test_the_stubs_are_those_of_the_rules() -> None:
+def test_the_stubs_and_the_table_are_those_of_the_rules() -> None:
     spec = importlib.util.spec_from_file_location("stubs", Path(__file__).parents[2] / ".ci/stubs.py")
     assert spec
     assert spec.loader

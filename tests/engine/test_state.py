@@ -85,11 +85,11 @@ class Model:
 
     def below(self, *roots: int) -> list[int]:
         """The roots and all that they were made from, operands first."""
-        found, waiting = set(), list(roots)
+        below, waiting = set(), list(roots)
         while waiting:
-            found.add(i := waiting.pop())
+            below.add(i := waiting.pop())
             waiting += self.nodes[i].operands
-        return sorted(found)
+        return sorted(below)
 
     def leaves(self, root: int) -> list[int]:
         return [i for i in self.below(root) if self.nodes[i].operation is None]
@@ -223,11 +223,11 @@ class Graphs(RuleBasedStateMachine):
             return multiple()
         copied = COPIES[way]([self.values[i] for i in roots])
         twins = self.model.copy(*roots)
-        found = {twins[i]: value for i, value in zip(roots, copied, strict=True)}
+        copies = {twins[i]: value for i, value in zip(roots, copied, strict=True)}
         for twin in sorted(twins.values(), reverse=True):  # each after all that are made from it
-            for operand, parent in zip(self.model.nodes[twin].operands, found[twin].parents, strict=True):
-                assert found.setdefault(operand, parent) is parent
-        self.values += [found[twin] for twin in sorted(found)]
+            for operand, parent in zip(self.model.nodes[twin].operands, copies[twin].parents, strict=True):
+                assert copies.setdefault(operand, parent) is parent
+        self.values += [copies[twin] for twin in sorted(copies)]
         self.first |= {twins[i]: self.first[i] for i in self.first.keys() & twins.keys()}
         return multiple(*[twins[i] for i in roots])
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cases import refused
 from graphs import Everywhere
+from programs import normal
 
 import tinygrad_edu as tg
 from tinygrad_edu import Value, nn
@@ -32,10 +33,6 @@ CLOSED_FORMS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def batch(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
 def as_values(X: Any) -> list[list[Value]]:
     return [[Value(x) for x in row] for row in X]
 
@@ -53,8 +50,8 @@ def weighted(A: Any, dA: Any) -> Value:
     return tg.sum([a * d for row, slopes in zip(A, dA, strict=True) for a, d in zip(row, slopes, strict=True)])
 
 
-def close(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+def close(actual: Any, expected: Any) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("activation", CLOSED_FORMS)
@@ -62,7 +59,7 @@ def test_dense_is_the_activation_of_xw_plus_b(activation: str) -> None:
     layer = nn.Dense(3, 4, activation, rng=0)
     for i, bias in enumerate(layer.b):
         bias.data = i / 10
-    X = batch(5, 3)
+    X = normal(5, 3)
     Z = X @ data(layer.W) + data([layer.b])
     close(data(layer(X.tolist())), CLOSED_FORMS[activation](Z))
     close(data(layer(X)), CLOSED_FORMS[activation](Z))
@@ -73,7 +70,7 @@ def test_dense_is_the_activation_of_xw_plus_b(activation: str) -> None:
 
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_gradients_of_dense(activation: str) -> None:
-    layer, X, dA = nn.Dense(3, 4, activation, rng=1), as_values(batch(6, 3)), batch(6, 4, seed=2)
+    layer, X, dA = nn.Dense(3, 4, activation, rng=1), as_values(normal(6, 3)), normal(6, 4, seed=2)
     weighted(layer(X), dA).backward()
     Z = data(X) @ data(layer.W)
     dZ = dA * (Z > 0) if activation == "relu" else dA
@@ -84,7 +81,7 @@ def test_gradients_of_dense(activation: str) -> None:
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_an_activation_takes_a_row_or_a_batch(name: str) -> None:
-    Z, activation = batch(3, 4), nn.Activation(name)
+    Z, activation = normal(3, 4), nn.Activation(name)
     close(data(activation(as_values(Z))), CLOSED_FORMS[name](Z))
     close(activation(Z.tolist()), CLOSED_FORMS[name](Z))
     close(activation(Z[0].tolist()), CLOSED_FORMS[name](Z[:1])[0])
@@ -111,7 +108,7 @@ def test_softmax_of_a_layer_acts_on_all_its_outputs(softmax: Any) -> None:
 
 
 def test_batch_norm_is_its_formula_in_training_and_in_evaluation() -> None:
-    norm, X = nn.BatchNorm(3), batch(6, 3) * 2 + 1
+    norm, X = nn.BatchNorm(3), normal(6, 3) * 2 + 1
     norm.gamma[1].data, norm.beta[2].data = 2.0, -0.5
     gamma, beta = np.array([1.0, 2.0, 1.0]), np.array([0.0, 0.0, -0.5])
     mean, var = np.zeros(3), np.ones(3)
@@ -132,7 +129,7 @@ def test_batch_norm_is_its_formula_in_training_and_in_evaluation() -> None:
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_layer_norm_and_rms_norm_are_their_formulas(n: int) -> None:
-    X, gamma = batch(3, n), np.arange(1.0, n + 1)
+    X, gamma = normal(3, n), np.arange(1.0, n + 1)
     layer, rms = nn.LayerNorm(n, eps=0.01), nn.RMSNorm(n)
     for g, h, value in zip(layer.gamma, rms.gamma, gamma, strict=True):
         g.data = h.data = value
@@ -149,7 +146,7 @@ def test_layer_norm_and_rms_norm_are_their_formulas(n: int) -> None:
 @pytest.mark.parametrize("kind", [nn.BatchNorm, nn.LayerNorm, nn.RMSNorm])
 @pytest.mark.parametrize("training", [True, False])
 def test_gradients_of_normalisation(kind: Any, training: bool) -> None:
-    X, dY = batch(4, 3), batch(4, 3, seed=1)
+    X, dY = normal(4, 3), normal(4, 3, seed=1)
 
     def loss(X: Any, gamma: Any, beta: Any) -> Value:
         norm = kind(3).train(training)
@@ -190,7 +187,7 @@ def test_embedding_looks_up_rows_and_only_they_learn() -> None:
 
 def test_sequential_and_residual() -> None:
     inner = nn.Dense(3, 3, "tanh", rng=0)
-    model, X = nn.Sequential(nn.Residual(inner), nn.Dense(3, 2, rng=1)), batch(4, 3)
+    model, X = nn.Sequential(nn.Residual(inner), nn.Dense(3, 2, rng=1)), normal(4, 3)
     hidden = X + np.tanh(X @ data(inner.W))
     close(data(model(X)), hidden @ data(model.layers[1].W))
     close(data([model(X[0].tolist())]), (hidden @ data(model.layers[1].W))[:1])

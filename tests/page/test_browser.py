@@ -243,11 +243,11 @@ def test_no_barrier_is_found(opened: Open, scheme: str, mode: str) -> None:
     out = nn.MLP(2, [3, 1], rng=0)([Value(0.5, label="x0"), Value(-1.0, label="x1")])
     page = opened(Live(out, {}, mode=mode).to_html(), color_scheme=scheme, bypass_csp=True)
     page.click("#quiz")
-    found = axe.Axe().run(page).response["violations"]
+    violations = axe.Axe().run(page).response["violations"]
     page.click("#quiz")
     page.click("#first")
-    found += axe.Axe().run(page).response["violations"]
-    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in found] == []
+    violations += axe.Axe().run(page).response["violations"]
+    assert [(violation["id"], violation["nodes"][0]["html"]) for violation in violations] == []
 
 
 def test_the_second_slider_goes_over_the_steps_of_a_training(opened: Open) -> None:

@@ -142,10 +142,10 @@ def test_a_mistake_that_nobody_thought_of_has_its_program() -> None:
     slopes = ("out.data * out.grad", "t * (1 - t) * out.grad", "(1 - t**2) * out.grad")
     wrong = [(slope, slope + away) for slope in slopes]
     report = diagnose(engine("lecture", wrong))
-    (found,) = report.mistakes
-    assert str(found) == "wrong gradient"
-    assert len(found.graph.steps) <= 2  # shrunk
-    assert abs(found.expected - found.got) > 1e-4
+    (mistake,) = report.mistakes
+    assert str(mistake) == "wrong gradient"
+    assert len(mistake.graph.steps) <= 2  # shrunk
+    assert abs(mistake.expected - mistake.got) > 1e-4
     assert str(diagnose(engine("lecture", wrong))) == str(report)
 
 
@@ -180,8 +180,8 @@ WRONG_SLOPES = [
     [pytest.param(*row, marks=[pytest.mark.slow] * ("a*b: it is right" in row[2])) for row in WRONG_SLOPES],
 )
 def test_a_slope_that_is_wrong_is_the_only_thing_that_is_blamed(right: str, wrong: str, words: str) -> None:
-    (found,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
-    assert str(found).startswith(words)
+    (mistake,) = diagnose(engine("lecture", [(f"+= {right}", f"+= {wrong}")])).mistakes
+    assert str(mistake).startswith(words)
 
 
 def test_an_engine_that_differs_from_run_to_run_does_not_stop_the_grader() -> None:
@@ -360,9 +360,9 @@ def test_the_screen() -> None:
 
 def test_the_json_and_the_page(tmp_path: Path) -> None:
     report = diagnose(engine("tape", BY_TITLE["b / a"][1]))
-    found = json.loads(report.to_json())
-    assert (found["ok"], found["engine"], found["mistakes"][0]["name"]) == (False, "Var", "swapped")
-    assert found["mistakes"][0]["program"].startswith("a, b = Var(2.0), Var(3.0)\nc = div(a, b)\n")
+    facts = json.loads(report.to_json())
+    assert (facts["ok"], facts["engine"], facts["mistakes"][0]["name"]) == (False, "Var", "swapped")
+    assert facts["mistakes"][0]["program"].startswith("a, b = Var(2.0), Var(3.0)\nc = div(a, b)\n")
     page = report.to_html(tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
     assert page.count("<iframe") == 1

@@ -82,6 +82,7 @@ def test_a_slope_below_the_smallest_float_is_0() -> None:
     assert gradcheck(tg.logsumexp, 0.0, -746.0)
     row = gradcheck(lambda x, y: (x + y) - x, 1e300, 1.0).rows[1]
     assert (row.verdict, row.estimate) == ("ok", 1e-12)  # and beside a large number it has its digits
+    assert gradcheck(lambda x, y: (x - y) * (x - y), 0.0, 2.8e-157)  # nor is a tiny one beside a long step
 
 
 @FEWER
@@ -90,11 +91,11 @@ def test_no_false_alarm_for_programs_with_kinks(program: Program) -> None:
     try:
         gradcheck(program, *program.inputs)
     except GradientMismatch as error:  # relu(x) - relu(-x) at 0: the conventions do not add up
-        found = error
+        mismatch = error
     else:
         return
-    assert "no node is wrong by itself" in str(found)
-    assert all("beside" in row.note for row in found.report.rows if row.verdict == "WRONG")
+    assert "no node is wrong by itself" in str(mismatch)
+    assert all("beside" in row.note for row in mismatch.report.rows if row.verdict == "WRONG")
 
 
 def check_no_false_alarm(f: Callable[..., Any], inputs: tuple[float, ...]) -> None:

@@ -268,16 +268,16 @@ def some_floats(rule: Rule, n: int, boxes: Any) -> list[float]:
     """Floats of all sizes, and more of ordinary size."""
     rng = random.Random(rule.name)
     domain = rule.domain[0] if rule.domain else Interval()
-    found: list[float] = []
-    while len(found) < n:
+    points: list[float] = []
+    while len(points) < n:
         x = rng.choice(
             [rng.gauss(0, 3), rng.uniform(-800, 800), rng.choice([-1, 1]) * 2 ** rng.uniform(-1074, 1023)]
         )
         x = abs(x) + domain.low if domain.low > -math.inf and rng.random() < 0.7 else x
         inside = domain.low < x < domain.high and any(box.low <= x <= box.high for box in boxes)
         if inside and x not in (0, *rule.kinks):
-            found.append(x)
-    return found
+            points.append(x)
+    return points
 
 
 def assert_agrees(rule: Rule, certificate: Certificate, n: int) -> None:
@@ -413,8 +413,8 @@ def test_derivatives_are_those_of_mpmath(name: str) -> None:
     if name != "sin":  # complex exponentials have no range
         exact = mp.mpf(reference_of(RULES[name]).exact_slopes((0.75,))[0])
         with ctx.workprec(BITS):
-            found = slope.on([exactly(0.75)])
-        assert abs(mp.mpf(str(found.lo.mid().str(40, radius=False))) - exact) < 1e-35
+            slope_there = slope.on([exactly(0.75)])
+        assert abs(mp.mpf(str(slope_there.lo.mid().str(40, radius=False))) - exact) < 1e-35
 
 
 def test_only_a_range_times_itself_is_a_square() -> None:
@@ -431,8 +431,8 @@ def test_ranges_contain_what_they_should() -> None:
         a, b, c, d = sorted(rng.uniform(-5, 5) for _ in range(4))
         x, y = Range(exactly(a).lo, exactly(b).hi), Range(exactly(c).lo, exactly(d).hi)
         p, q = rng.uniform(a, b), rng.uniform(c, d)
-        for found, number in ((x + y, p + q), (x - y, p - q), (x * y, p * q), (x / y, p / q)):
-            assert float(found.lo) - 1e-12 <= number <= float(found.hi) + 1e-12
+        for result, number in ((x + y, p + q), (x - y, p - q), (x * y, p * q), (x / y, p / q)):
+            assert float(result.lo) - 1e-12 <= number <= float(result.hi) + 1e-12
 
 
 def test_the_time_may_be_up_at_any_step() -> None:

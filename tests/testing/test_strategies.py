@@ -291,10 +291,10 @@ def tanh_of_a_shared_node(program: Program) -> bool:
 
 @pytest.mark.slow
 def test_the_smallest_programs() -> None:
-    found = find(programs(["tanh", "(a + b) / 2"]), tanh_of_a_shared_node, settings=searching)
-    assert last_lines(found) == ["x0 = Value(0.0)", "x1 = tanh(x0)", "x2 = (x1 + x0) / 2", "x2.backward()"]
-    found = find(programs(), lambda program: "log" in rules_of(program), settings=searching)
-    assert last_lines(found) == ["x0 = Value(0.0)", "x1 = log(1 + x0 * x0)", "x1.backward()"]
+    simplest = find(programs(["tanh", "(a + b) / 2"]), tanh_of_a_shared_node, settings=searching)
+    assert last_lines(simplest) == ["x0 = Value(0.0)", "x1 = tanh(x0)", "x2 = (x1 + x0) / 2", "x2.backward()"]
+    simplest = find(programs(), lambda program: "log" in rules_of(program), settings=searching)
+    assert last_lines(simplest) == ["x0 = Value(0.0)", "x1 = log(1 + x0 * x0)", "x1.backward()"]
 
 
 # --- networks -------------------------------------------------------------------------------------------------

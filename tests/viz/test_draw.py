@@ -251,10 +251,10 @@ def test_a_label_comes_before_a_variable_and_the_shortest_variable_before_others
     longer_name = x = also = Value(2.0)
     labelled_one = Value(1.0, label="L")
     _hidden = In = [x * labelled_one]
-    found = callers_names(sys._getframe())
-    assert found[x] == "x"
-    assert In[0] not in found
-    assert found[in_globals] == "in_globals"
+    names = callers_names(sys._getframe())
+    assert names[x] == "x"
+    assert In[0] not in names
+    assert names[in_globals] == "in_globals"
     assert ">L<" in draw(_hidden[0]).source
     assert longer_name is also
 
@@ -267,8 +267,8 @@ class Tricky:
 
 def test_looking_for_names_runs_no_code_and_skips_data():
     trap, data, odd = Tricky(), [in_globals] * 20_000, {(1, 2): Value(1.0), "in": [[[Value(2.0)]]]}
-    found = callers_names(sys._getframe())
-    assert len({name for name in found.values() if name.startswith(("trap", "data", "odd"))}) == 0
+    names = callers_names(sys._getframe())
+    assert len({name for name in names.values() if name.startswith(("trap", "data", "odd"))}) == 0
     assert all((trap, data, odd))
     assert callers_names(None) == {}
 

@@ -1,7 +1,7 @@
 """What spoilt the gradients: the first node that made a nan, an inf, a dead end, a vanishing or exploding share.
 
-A nan spreads: most nodes that have one received it. Blame goes to the node that *made* it, out of numbers that
-were still in order. `_forward` and `_Sweep` find those nodes, `_remedy` says what usually helps.
+A nan spreads: most nodes that have one received it. Blame goes to the node that *made* it from numbers that
+were still right. `_forward` and `_Sweep` find those nodes, `_remedy` says what usually helps.
 """
 
 import math
@@ -345,7 +345,7 @@ class _Sweep:
                 self.largest[parent] = abs(share)
 
     def _kind(self, adjoint: Any, share: Any) -> str:
-        """What is wrong with a share made from an adjoint that was still in order."""
+        """What is wrong with a share whose adjoint is still right."""
         if not finite(share):
             return "inf" if share == share else "nan"
         if abs(adjoint) <= self.high < abs(share):
@@ -353,7 +353,7 @@ class _Sweep:
         return "vanishing" if abs(share) < self.low <= abs(adjoint) else ""
 
     def faults(self, leaves: list[Value]) -> list[Finding]:
-        """The suspects with a leaf below them that suffers, by seriousness and then in the order of the sweep."""
+        """The suspects that spoil the gradient of a leaf below them, the most serious first."""
         starved = self._above({leaf for leaf in leaves if self.largest[leaf] < self.low})
         stopped = self._above({leaf for leaf in leaves if self.largest[leaf] == 0})
         flooded = self._above({leaf for leaf in leaves if not abs(self.adjoints[leaf]) <= self.high})

@@ -31,7 +31,7 @@ class NodeExpression:
         self._code = compile(tree, "<expression>", "eval")
 
     def value(self) -> Any:
-        """Its value at the machine's step. Raises what it raises, LookupError for a node without a number yet."""
+        """The value at the machine's step. Raises Python's errors, and LookupError for a node without a number."""
         nodes = {word: self._now(name) for word, name in self.nodes.items()}
         return eval(self._code, self._scope | nodes)
 

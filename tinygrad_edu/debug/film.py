@@ -56,6 +56,7 @@ class Film(Former):
         "graph": "film[n] is the graph of step n",
         "frames": "iterate over the film: each item is the graph of a step",
         "why": "write tg.why(film[n], w), where w is a parameter or its name",
+        "variables": "film.names has the names of film.parameters",
         "plot": "the losses are [graph.data for graph in film], over film.steps",
     }
 
@@ -173,8 +174,8 @@ class Film(Former):
     def blame(self, dead: int = DEAD) -> FilmBlame:
         """What went wrong in the training, the most serious first; see `FilmBlame`.
 
-        A unit is dead if it has had no gradient up to the end, for at least `dead` examples, and at least four
-        times as long as ever before.
+        A unit is dead if it has no gradient in the last examples: in `dead` of them or more, and for at least four
+        times as long as it ever had none before.
         """
         return self._training.blame(dead, self._numbers())
 

@@ -1,4 +1,4 @@
-"""A step of backpropagation as a still picture: what is done is blue, the current step is yellow."""
+"""A step of backpropagation as a still picture: what is finished is blue, the current step is yellow."""
 
 from dataclasses import replace
 

@@ -2,8 +2,9 @@
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+from ..engine.former import Former
 from ..engine.scalar import as_real
 from ..engine.value import Value
 from ..viz.names import variables_in_sight
@@ -19,7 +20,7 @@ NEAR = 12  # nodes in a frame; `listing` shows more
 WIDE = 48  # characters of an operation in a frame
 
 
-class Machine:
+class Machine(Former):
     """Both passes of a graph. Move by next(), back(), goto(a node, its name or a number), run() and reset().
 
     It begins at the start of the backward pass; `forward()` goes to the start of the forward pass. Each command
@@ -48,6 +49,11 @@ class Machine:
           a               2  grad         -
           b              -3  grad         -
     """
+
+    _former: ClassVar = {
+        "find": "machine.node(name) raises ValueError if there is none",
+        "mistakes_at": "machine.frame() says what was changed, tg.blame(root) what is wrong",
+    }
 
     def __init__(self, root: Value, upstream: Any = 1.0, *, variables: Mapping[Value, str] | None = None):
         self._variables = dict(variables_in_sight() if variables is None else variables)

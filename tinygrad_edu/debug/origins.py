@@ -28,7 +28,7 @@ class _Traced(Value):
 
 
 def _with_line(original: Callable[..., Any]) -> Callable[..., Any]:
-    """The original, `_result` or `__init__`, which also notes the line of the user's code that called it."""
+    """`_result` or `__init__`, which also notes the line of the user's code that called it."""
 
     def noting(*arguments: Any, **named: Any) -> Any:
         result = original(*arguments, **named)

@@ -171,7 +171,7 @@ def _used_others(order: list[Value], before: Numbers, here: Numbers, there: Numb
     """Did the backward pass use other numbers than the forward pass?
 
     It used the present ones, if all gradients that differ between the two are those of `here`. Other numbers show
-    in products: a gradient divided by that of its only user is the factor. Two that agree are no accident.
+    in products: a gradient divided by that of its only user is the factor. Two such factors that agree are enough.
     """
     telling = [x for x in order if x.grad and not near(here[x], there[x])]
     if telling and all(near(x.grad, here[x], 1e-9) for x in telling):
@@ -205,8 +205,8 @@ def _passes(order: list[Value], known: set[Value], here: Numbers, there: Numbers
 def _on_purpose(rows: list[tuple[Any, Any, Any]]) -> bool:
     """Were they scaled, clipped, or given a weight decay? A row is (gradient, gradient of the pass, number).
 
-    Two that agree on a factor or a limit are no accident, nor is one by a number that a person would write. All
-    twice or three times as large are passes that added up, whatever else would explain it.
+    Two rows that agree on a factor or a limit are enough. A single row is enough if its factor is short, as 0.1
+    is. If all gradients are twice or three times as large, then passes were added up.
     """
     scales = [gradient / this if this else math.inf for gradient, this, _ in rows]
     if scales and 1 < scales[0] < math.inf and all(near(x, round(scales[0])) for x in scales):
@@ -218,7 +218,7 @@ def _on_purpose(rows: list[tuple[Any, Any, Any]]) -> bool:
 
 
 def _agree(factors: list[Any], below: float = math.inf, tolerance: float = 1e-6) -> bool:
-    """Are they one positive number below a limit? A single one must be short, such as 0.1 or 1/3."""
+    """Are all factors the same positive number below a limit? A single one must be short, as 0.1 or 1/3."""
     first = float(factors[0]) if factors else math.inf
     if not 0 < first < below or first == math.inf or not all(near(x, first, tolerance) for x in factors):
         return False

@@ -157,7 +157,7 @@ class Prompt(cmd.Cmd):
         return COMMANDS.get(command or "", command), argument, line
 
     def onecmd(self, line: str) -> bool:
-        """Obey one command, or several with ;; between; True ends the session. An error is told in a line."""
+        """Obey one command, or several with ;; between; True ends the session. An error takes one line."""
         if ";;" in line:
             return any(self.onecmd(part.strip()) for part in line.split(";;"))
         try:
@@ -268,7 +268,7 @@ class Prompt(cmd.Cmd):
         return becomes
 
     def _fresh(self) -> list[Any]:
-        """The numbers that the step just taken has made."""
+        """The numbers that the last step computed."""
         machine, step = self.machine, self.machine.step
         if step:
             return [number for share in step.shares for number in (share.share, share.after)]
@@ -358,7 +358,7 @@ class Prompt(cmd.Cmd):
         self._print(commands[name] or "" if name else "\n".join(lines))
 
     def default(self, line: str) -> None:
-        """What is no command may be Python over the nodes, as in pdb."""
+        """A line that is no command is evaluated as Python over the nodes, as in pdb."""
         try:
             self._print(NodeExpression(line.removeprefix("!"), self.machine, self.scope).shown())
         except (SyntaxError, NameError) as error:
@@ -428,7 +428,7 @@ def _within(module: str, scope: tuple[str, ...]) -> bool:
 
 
 def _true(question: Callable[[], Any]) -> bool:
-    """Is it true? A number that does not exist yet, or not here, makes it false; a wrong name raises its error."""
+    """Is the condition true? As long as its numbers are not computed, it is false. Raises other errors."""
     try:
         return bool(question())
     except (ArithmeticError, LookupError, ValueError):

@@ -1,4 +1,4 @@
-"""Backpropagation as data: one application of the chain rule at a time, each with a sentence that says it."""
+"""Backpropagation as data: one application of the chain rule at a time, each with a sentence that describes it."""
 
 import operator
 import os
@@ -94,7 +94,7 @@ def expression(node: Value, names: Callable[[Value], str]) -> str:
 
 
 def _slope(node: Value, i: int, names: Mapping[Value, str]) -> str:
-    """The slope for operand i as a formula, where that is simple; else the word."""
+    """The slope for operand i as a formula, where that is simple; else "slope"."""
     parents, name = node.parents, node.rule.name
     if name in ("mul", "dot"):  # the partner: dot has x1, x2, ..., y1, y2, ...
         return names[parents[i - len(parents) // 2]]
@@ -253,7 +253,7 @@ class Steps(Former, Sequence[Step]):
 
 
 def _exact(x: Any, kind: type) -> Any:
-    """x; a whole number from a rule, such as 0 or 1, becomes the kind of number that the result is."""
+    """x. If a rule gave a whole number, such as 0 or 1, it becomes a number of the kind of the result."""
     return kind(x) if x.__class__ is int else x
 
 

@@ -76,7 +76,7 @@ class Update(NamedTuple):
 
 
 class TrainingLog:
-    """Sees every step, and knows what went wrong."""
+    """Watches every step, and lists what went wrong."""
 
     def __init__(self, names: tuple[str, ...]):
         self.names: tuple[str, ...] = names
@@ -101,7 +101,7 @@ class TrainingLog:
 
     @property
     def steps(self) -> set[int]:
-        """The steps that something went wrong in, or may have."""
+        """The steps in which something went wrong, or may have gone wrong."""
         return {event.step for event in [*self.events, *self.old.values()]}
 
     def see(
@@ -129,7 +129,7 @@ class TrainingLog:
         return [x != y for x, y in zip(parameters, self._last.parameters, strict=True)]
 
     def _broken(self, step: int, update: Update, changed: Sequence[str]) -> Iterator[Event]:
-        """What this step alone shows."""
+        """What is wrong with this step by itself."""
         gradients, norm = update.gradients, math.hypot(*update.gradients)
         if changed:
             late = "changed between the forward and the backward pass: compute the loss in every step"
@@ -282,7 +282,7 @@ class TrainingLog:
 
 
 def _grouped(things: Iterable[Thing], of: Callable[[Thing], str]) -> dict[str, list[Thing]]:
-    """The things by what `of` says of each."""
+    """The items in lists, by the key that `of` gives for each."""
     groups: dict[str, list[Thing]] = {}
     for thing in things:
         groups.setdefault(of(thing), []).append(thing)

@@ -1,6 +1,6 @@
 """Sequential, Residual and Dropout: how modules are put together."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..engine.watch import watch
 from .initialisation import Generator, as_generator
@@ -14,6 +14,8 @@ class Sequential(Module):
     Parameters are labelled by their place, such as `layer0.W3_2`. Raises TypeError for anything but modules.
     """
 
+    _array_names: ClassVar = {"layers": ""}
+
     def __init__(self, *modules: Module):
         for module in modules:
             if not isinstance(module, Module):
@@ -26,10 +28,6 @@ class Sequential(Module):
 
     def _arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return list(self.layers), {}
-
-    def _arrays(self) -> dict[str, Any]:
-        parts = super()._arrays()
-        return {str(i): layer for i, layer in enumerate(parts.pop("layers"))} | parts
 
     def __call__(self, inputs: Any) -> Any:
         for layer in self.layers:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overloa
 
 from ..engine.value import Value
 from ..engine.watch import watch
-from . import files, state
+from . import files
 from .architecture import built, call_text, described, from_file
 from .initialisation import limited_to
 from .rows import flat
+from .state import arrays_of, assign, numbers_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ class Module:
     """Anything with parameters: its attributes that are Values, Modules, or lists or dicts of them, in order."""
 
     _buffers: tuple[str, ...] = ()  # names of attributes that are lists of floats: saved, but not learned
-    _array_names: ClassVar[dict[str, str]] = {}  # of attributes that have another name in PyTorch
+    _array_names: ClassVar[dict[str, str]] = {}  # of attributes that PyTorch calls otherwise, "" for none
 
     @property
     def training(self) -> bool:
@@ -103,17 +104,17 @@ class Module:
         if arrays:
             import numpy as np
 
-            return {name: np.array(state.numbers_of(x), np.float64) for name, x in state.arrays_of(self).items()}
+            return {name: np.array(numbers_of(x), np.float64) for name, x in arrays_of(self).items()}
         numbers = {name: parameter.data for name, parameter in self.named_parameters()}
         return numbers | {name: list(buffer) for name, buffer in self.buffers().items()}
 
-    def load_state_dict(self, numbers: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the numbers of a `state_dict()` in either form; arrays may be lists or tensors, too.
 
         Raises ValueError for missing or unexpected names and for another length or shape, TypeError for what is
         no real number. After an error nothing has changed.
         """
-        state.assign(self, numbers)
+        assign(self, state)
 
     def save(self, path: str | os.PathLike[str], optimizer: Any = None) -> None:
         """Write the architecture and all numbers to a JSON file; with an optimizer, its state and settings too.

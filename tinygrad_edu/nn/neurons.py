@@ -1,7 +1,7 @@
 """Neuron, Layer, MLP: an MLP is a list of layers, a layer a list of neurons, a neuron a list of Values."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..engine.value import Value
 from .activations import ACTIVATIONS, ROW_ACTIVATIONS, ActivationLike, activate, check_activation, name_of
@@ -119,6 +119,8 @@ class MLP(Module):
     Raises ValueError as Neuron does, and if n_outputs is not a list of sizes.
     """
 
+    _array_names: ClassVar = {"layers": ""}
+
     def __init__(
         self,
         n_inputs: int,
@@ -145,10 +147,6 @@ class MLP(Module):
         for layer in self.layers:
             outputs = layer(outputs)
         return outputs[0] if len(outputs) == 1 else outputs  # type: ignore[no-any-return]  # either part of Output
-
-    def _arrays(self) -> dict[str, Any]:
-        parts = super()._arrays()
-        return {str(i): layer for i, layer in enumerate(parts.pop("layers"))} | parts
 
     def __repr__(self) -> str:
         return f"MLP([{', '.join(map(repr, self.layers))}])"

@@ -28,7 +28,7 @@ def _arrays(place: str, part: Any, above: tuple[Any, ...]) -> Iterator[tuple[str
     elif isinstance(part, dict | list | tuple):
         inside = part if isinstance(part, dict) else dict(enumerate(part))
     for name, item in inside.items():
-        inner = f"{place}.{name}".removeprefix(".")
+        inner = ".".join(filter(None, (place, str(name))))
         if name in getattr(part, "_buffers", ()):
             yield inner, item
         else:

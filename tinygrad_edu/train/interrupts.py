@@ -23,7 +23,7 @@ class Gate:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Inside the block, Ctrl-C comes to this gate first, and from there to the handler of before."""
+        """Inside the block, Ctrl-C comes to this gate first, then to the handler that was there before."""
         self._handler = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or not callable(self._handler):
             yield

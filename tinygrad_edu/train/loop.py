@@ -83,7 +83,7 @@ def fit(
     film.
 
     To resume a training, give the number of epochs that are done as start: schedule and shuffles go on from there.
-    `model.save(path, optimizer)` saves it; after `model.load(path, optimizer)` it is optimizer.epochs.
+    `model.save(path, optimizer)` saves it. After `model.load(path, optimizer)`, start is optimizer.epochs.
 
     Raises TypeError for an argument of the wrong kind; ValueError for data of unequal lengths, empty data, numbers
     out of range, or an optimizer that holds no parameter of the model.
@@ -263,7 +263,7 @@ def _check_optimizer(optimizer: Any, model: Any) -> None:
 
 
 def _shown(x: Any) -> str:
-    """x in short, on one line."""
+    """x on one line, shortened."""
     return " ".join(reprlib.repr(x).split())
 
 

@@ -11,7 +11,7 @@ from .on_values import Diverged, OnValues
 class Trainer:
     """Takes the steps of `fit`, on arrays if it can, else on Values; then `eager_because` says what prevented it.
 
-    backend="" means Values from the start. With "jax" nothing runs on Values: what prevents it is raised.
+    backend="" means Values from the start. With "jax" nothing runs on Values: an obstacle is an error.
     The task has the fields of `OnValues`. The parameters' Values are up to date after `close()`.
     """
 

@@ -86,11 +86,8 @@ def _rows(picture: Picture, arrows: Mapping[str, list[Arrow]]) -> list[list[Box]
             rows.setdefault((box.kind, box.scope, stem(box.title), depth[box.id]), []).append(box)
     if not any(len(row) > 1 and row[0].scope for row in rows.values()):
         return []
-    return [sorted(row, key=_number) for row in rows.values() if len(row) > 1]
-
-
-def _number(box: Box) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", box.title)]
+    ordered = [sorted(row, key=lambda box: list(map(int, re.findall(r"\d+", box.title)))) for row in rows.values()]
+    return [row for row in ordered if len(row) > 1]
 
 
 def _chain(row: list[Box], rankdir: str) -> Drawing:

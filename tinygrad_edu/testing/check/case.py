@@ -29,7 +29,7 @@ UNDEFINED = (
 
 
 class Kind(StrEnum):
-    """What a failure is, in the order in which they are told."""
+    """The kinds of failure, in the order in which they are reported."""
 
     SHARES = "number of shares"
     UPSTREAM = "upstream not used linearly"
@@ -116,7 +116,7 @@ class Case:
     # --- The rule's numbers ---------------------------------------------------------------------------------
 
     def run(self, upstream: Any, *inputs: Any) -> list[Any]:
-        """The rule's value and its shares on any kind of number. Raises TypeError unless there is one for each."""
+        """The rule's value and its shares on any kind of number. Raises TypeError unless each input has one."""
         (out,) = self._call("forward", inputs)
         return [out, *self._call("backward", inputs, upstream, out)]
 
@@ -141,13 +141,13 @@ class Case:
         raise failure from error
 
     def at_precision(self, bits: int, point: Point) -> list[Any]:
-        """The rule's value and slopes on so many bits. Raises ValueError if that would not end."""
+        """The rule's value and slopes at a precision in bits. Raises ValueError if that would take forever."""
         within_reach(self._both, point)
         with mp.workprec(bits):
             return self.run(mp.mpf(1), *map(high, point))
 
     def is_within_reach(self, point: Point, exact: bool = False) -> bool:
-        """Does the rule take a moment on mpmath numbers, or on Fractions (`exact`)?"""
+        """Does the rule end soon at this point, on mpmath numbers or on Fractions (`exact`)?"""
         try:
             within_reach(self._both, point, exact)
         except ValueError:
@@ -282,13 +282,13 @@ class Case:
         return f"The slopes on its two sides are {sides}: if this is a kink, declare kinks=({point[0]!r},)."
 
 
-def as_rule(rule: Any, asks: str) -> Rule:
-    """A rule, or the rule of a name, for the function that asks. Raises TypeError for anything else."""
+def as_rule(rule: Any, caller: str) -> Rule:
+    """A rule itself, or the rule of this name. Raises TypeError, in the name of the `caller`."""
     if isinstance(rule, str) and rule in RULES:
         return RULES[rule]
     if not isinstance(rule, Rule):
         fix = f"there are {', '.join(RULES)}" if isinstance(rule, str) else "a Rule is what @rule returns"
-        raise TypeError(f"{asks} takes a Rule or the name of one, got {rule!r}: {fix}.")
+        raise TypeError(f"{caller} takes a Rule or the name of one, got {rule!r}: {fix}.")
     return rule
 
 

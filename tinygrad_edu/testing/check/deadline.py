@@ -26,7 +26,7 @@ class TimeLimit:
 
 
 class TimeIsUp(BaseException):
-    """It is raised inside of the function, and is no Exception, or it would be taken for an error of the rule."""
+    """Raised inside the user's function. Not an Exception: it must not be taken for an error of the rule."""
 
 
 @contextlib.contextmanager

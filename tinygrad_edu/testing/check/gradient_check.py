@@ -31,8 +31,8 @@ def relative_error(a: float, n: float) -> float:
 class GradientRow(NamedTuple):
     """One input: its gradient by the engine and by differences, and the verdict: ok, WRONG, kink or undecided.
 
-    `estimate` is the error that is allowed for, nan where the recipe has none. At a kink, `numeric` is the number
-    nearest to `analytic` between the two one-sided slopes, which the note gives.
+    `estimate` is the error that `numeric` may have, nan where the method gives none. At a kink, `numeric` is the
+    number nearest to `analytic` between the two one-sided slopes, which the note gives.
     """
 
     name: str

@@ -204,7 +204,7 @@ def _results(primitive: Any, params: Any, arguments: list[Any]) -> list[Any]:
 
 
 def _boxed(x: Any) -> Any:
-    """An array as it is, a number as an array without axes: NumPy does not ask what is in it."""
+    """An array as it is, a number as an array without axes, so that NumPy does not look inside it."""
     if isinstance(x, np.ndarray):
         return x
     box = np.empty((), object)
@@ -213,7 +213,7 @@ def _boxed(x: Any) -> Any:
 
 
 def _taken(numbers: list[Any], places: Any) -> Any:
-    """The numbers at these places, an array of their shape; a number where there is one alone."""
+    """The numbers at these places, as an array of their shape; for a single place, its number."""
     out = np.empty(places.shape, object)
     for at, place in np.ndenumerate(places):
         out[at] = numbers[place]

@@ -173,5 +173,5 @@ def _long(line: Line) -> list[float]:
 
 
 def _short(line: Line) -> list[float]:
-    """A few numbers of a line, some of either end of it."""
+    """A few numbers of a line, some near each end."""
     return line.inner([*SHORT, *(-x for x in SHORT), *line.special, *line.close[:6]])

@@ -155,7 +155,7 @@ def expressions(rules: Iterable[Rule | str] | None = None, *, exact: bool = Fals
 
 
 def _costs(texts: Iterable[str], exact: bool) -> dict[str, int]:
-    """The number of nodes of each expression that will do; what leaves [-4, 4] is squashed."""
+    """The number of nodes of each expression that can be used. One that leaves [-4, 4] is squashed first."""
     costs = {}
     for text in texts:
         facts = _measure(text, exact)

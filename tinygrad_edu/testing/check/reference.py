@@ -215,7 +215,8 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
                 break
             size = here if of is None else f(*map(high, point)) / tiny
             lost = mp.ldexp(abs(size / h), 8 - mp.mp.prec)
-            both = [one_sided(along, x, here, sign * h, lost) for sign in (-1, 1)]
+            vague = 0 if of is None else 2**-100  # a central difference is off by tiny^2
+            both = [one_sided(along, x, here, sign * h, lost, vague) for sign in (-1, 1)]
             both = [None if s is not None and abs(s) < lost * 2**80 > SMALLEST else s for s in both]
             if not any(slope is None or mp.isinf(slope) for slope in both):
                 break

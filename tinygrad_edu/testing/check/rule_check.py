@@ -105,7 +105,8 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
     A rule with a reference of its `own` may take floats alone.
     """
     rule, points, n = case.rule, case.points, case.rule.n_inputs
-    tame = case.tame = _some(list(filter(_is_tame, points)) or points, 40)
+    ordinary = [point for point in points if all(1e-9 < abs(x) < 100 for x in point)]  # no product overflows
+    tame = case.tame = _some(ordinary or points, 40)
     if own:
         try:
             properties.takes_mpmath_numbers(case, tame[0])
@@ -151,7 +152,7 @@ def _is_new(case: Case, error: RuleMismatch) -> bool:
 
 
 def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0) -> None:
-    """The property at the points: new failures are kept, and the search ends after `repeats` more."""
+    """Try the property at the points. New failures are kept; the search ends after `repeats` more."""
     for point in points:
         if case.is_over or repeats < 0:
             break
@@ -167,7 +168,7 @@ def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0
 def _everywhere(
     case: Case, points: Iterable[Point], strategy: st.SearchStrategy[Point], examine: Property, **more: Any
 ) -> None:
-    """The property at hard points, then at random ones: the simplest that fails is kept.
+    """Try the property at hard points, then at random ones: the simplest failure is kept.
 
     Failures at ordinary numbers do not end the search among others, where nan and inf may come.
     """
@@ -204,11 +205,6 @@ def _simplest(
         raise error from None
 
 
-def _is_tame(point: Point) -> bool:
-    """Of ordinary size, so that no product overflows."""
-    return all(1e-9 < abs(x) < 100 for x in point)
-
-
 def _extremity(point: Sequence[Any]) -> float:
     """How far the numbers are from 1 in size, up or down."""
     sizes = [abs(float(x)) for x in point if isinstance(x, Real)]
@@ -242,7 +238,7 @@ def _where(case: Case, domain: Any) -> tuple[list[Point], st.SearchStrategy[Poin
 
 
 def _drawn(rule: Rule, domain: st.SearchStrategy[Any]) -> tuple[list[Point], st.SearchStrategy[Point]]:
-    """Points that a strategy of the user draws, and the strategy. Raises TypeError for no such points."""
+    """Points that the user's strategy draws, and the strategy. Raises TypeError for anything but points."""
 
     def point_of(drawn: Any) -> Point:
         point = drawn if isinstance(drawn, tuple) else (drawn,)
@@ -259,7 +255,7 @@ def _drawn(rule: Rule, domain: st.SearchStrategy[Any]) -> tuple[list[Point], st.
 
 
 def _some(points: Sequence[Point], n: int) -> list[Point]:
-    """At most n of the points, from all over."""
+    """At most n of the points, evenly spread."""
     return list(points[:: 1 + len(points) // n])
 
 
@@ -275,7 +271,7 @@ class RuleReport(Report):
     verdicts, each "right", "wrong" or "not examined".
     """
 
-    _former: ClassVar = {"to_pytest": "check_rule(rule) is the test"}
+    _former: ClassVar = {"to_pytest": "check_rule(rule) is the test", "failure": "failures lists all of them"}
 
     def __init__(self, case: Case):
         self.rule: Rule = case.rule

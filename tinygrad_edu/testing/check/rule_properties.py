@@ -29,7 +29,7 @@ NAN_HINT = "A comparison with nan is false: let `where` keep nan on its last sid
 
 
 def runs(case: Case, point: Point) -> None:
-    """It raises nothing: not at inf either, which comes about by overflow."""
+    """The rule raises no error, not even at inf, which an overflow gives."""
     case.run(1.0, *point)
 
 

@@ -227,13 +227,13 @@ def _judged(at: Along, x: Any, here: Sample, analytic: Any, size: Any, rounding:
     return judged(nearest, note)._replace(verdict="kink" if near(analytic, nearest) else "WRONG")
 
 
-def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any) -> Any:
+def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any, vague: float = 0) -> Any:
     """The slope of f on the side of x where x + h lies: a number, inf if it has no bound, None if there is none.
 
     f(x) is `here`; f returns None where it is not defined. A step is a quarter of the one before. Where the slope
     still changes after four, each change is the one before times a factor, which gives the limit: 1/4 for a
     smooth f, more than 1 at a jump and beside sqrt(x) at 0. Slopes are equal if no further apart than `lost`,
-    which is what rounding can do.
+    which is what rounding can do. A limit of 0 may be off by `vague`, relative to the slope of the last step.
     """
     slopes = list[Any]()
     for step in (h, h / 4, h / 16, h / 64):
@@ -245,12 +245,13 @@ def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any) -> 
         slopes.append(slope)
     first, second, third = (a - b for a, b in itertools.pairwise(slopes))
     factor = third / second
-    if not abs(second / first - factor) <= 1e-8 * factor:  # it bends within the step
+    apart = abs(second / first - factor)
+    if not apart <= 1e-8 * factor:  # it bends within the step
         return None
     if factor >= 1:
         return mp.sign(slope) * mp.inf
     limit = slope - third * factor / (1 - factor)
-    return limit if abs(limit) > 1e-9 * abs(slope) else mp.mpf(0)  # beside x^1.5 at 0
+    return limit if abs(limit) > max(1e3 * apart, vague) * abs(slope) else mp.mpf(0)  # beside x^1.5 at 0
 
 
 def _refuse_floats(f: Callable[[Any], Any], x: Any, h: Any, slope: Any, lost: Any) -> None:

@@ -157,7 +157,7 @@ def diagnose(
     `unlimited` says so.
 
     `mistakes` has what gives wrong numbers in one backward pass, `missing` what is asked for and not there,
-    `limits` what else is not as it could be: depth, two roots. `check()` raises AssertionError for the first two.
+    `limits` other weaknesses: depth, two roots. `check()` raises AssertionError for the first two.
     require is what is asked for, such as "+ * tanh backward"; without it, all operators, also with numbers on
     either side, and one of tanh and relu. seed draws the random programs.
 

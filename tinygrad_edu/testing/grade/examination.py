@@ -61,7 +61,7 @@ class Remark:
     """A limit: its name and a sentence. Or a mistake, with a title, the operations, and the smallest program.
 
     `program` is four lines of Python, `graph` the same for our engine. `step` is the step of the chain rule at
-    which the two part.
+    which the two first differ.
     """
 
     name: str

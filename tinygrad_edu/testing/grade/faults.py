@@ -56,7 +56,7 @@ def _always(**fields: Any) -> Change:
 
 
 def _operand(which: int, *fields: str) -> Change:
-    """One operand in place of what these fields of a share hold."""
+    """These fields of a share hold this operand instead."""
     return lambda node, k: dict.fromkeys(fields, node.operand(which))
 
 

@@ -77,7 +77,7 @@ class Fault:
         return not self.at or self.at in trial.places
 
     def reach(self) -> int:
-        """How much it works on: one form of an operation and one operand least."""
+        """How much the fault changes. The least is one form of an operation, and one operand."""
         return 4 * (not self.at) + 2 * (not self.at.endswith(" only")) + (self.k < 0)
 
     def changes(self, node: Operation, k: int) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class Trial:
         return self._orders[asked]
 
     def _keys(self, seen: str) -> list[Keys]:
-        """By what a walk takes two nodes for one."""
+        """The keys of the nodes; a walk takes two nodes of one key for one node."""
         if seen == "visited":
             return [[node and node.base for node in self.nodes]]
         if seen != "equality":

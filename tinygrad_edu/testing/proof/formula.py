@@ -127,9 +127,9 @@ def _run_on_formulas(piece: Piece) -> None:
         *piece.inputs, upstream = variables(part)
         one = upstream.lift(1)
         try:
-            piece.forward = one.lift(_ran(rule.forward, *piece.inputs))
-            ran = (_ran(rule.backward, u, piece.forward, *piece.inputs) for u in (one, upstream))
-            piece.slopes, shares = ([share * one for share in rule.counted(row, n)] for row in ran)
+            piece.forward = one.lift(_call(rule.forward, *piece.inputs))
+            rows = (_call(rule.backward, u, piece.forward, *piece.inputs) for u in (one, upstream))
+            piece.slopes, shares = ([share * one for share in rule.counted(row, n)] for row in rows)
             both = zip(shares, piece.slopes, strict=True)
             known = [pair for pair in both if not all(isinstance(x, Unknown) for x in pair)]
             apart = [share - upstream * slope for share, slope in known]
@@ -144,7 +144,7 @@ def _run_on_formulas(piece: Piece) -> None:
             raise Undecided("a share is not proven to be upstream times the slope")
 
 
-def _ran(function: Any, *inputs: Any) -> Any:
+def _call(function: Any, *inputs: Any) -> Any:
     """function(*inputs). Raises Undecided where it cannot be run on formulas."""
     try:
         return function(*inputs)

@@ -131,9 +131,10 @@ class Certificate(Report):
     lists every assumption, `not_examined` what a certified rule may still have wrong.
     """
 
-    _former: ClassVar = dict.fromkeys(
-        ("save", "load", "check"), "to_json() is the verdict; prove_rule proves again"
-    )
+    _former: ClassVar = {
+        **dict.fromkeys(("save", "load", "check"), "to_json() is the verdict; prove_rule proves again"),
+        "plot": "rounding has the bounds of each box",
+    }
 
     rule: Rule
     formula: list[Piece]
@@ -155,7 +156,7 @@ class Certificate(Report):
 
     @property
     def formula_ok(self) -> bool:
-        """Is the slope the derivative all over the domain, but for kinks and ends that are listed?"""
+        """Is the slope the derivative all over the domain, except at the kinks and ends that are listed?"""
         proven = any(piece.status in ("identity", "bounded") for piece in self.formula)
         return proven and all(piece.status != "undecided" for piece in self.formula)
 

@@ -44,7 +44,7 @@ class OwnArithmetic(Operators):
         return out
 
     def row(self, name: str) -> Any:
-        """What is known of a function. Raises Undecided if that is nothing."""
+        """What facts.py states of a function. Raises Undecided if it is not there."""
         if name not in self.functions:
             raise Undecided(f"nothing is known of {name}: add a row to testing/proof/facts.py")
         return self.functions[name]
@@ -124,7 +124,7 @@ class Unknown(OwnArithmetic):
         return self
 
     def __getattr__(self, name: str) -> Any:
-        """Raises Undecided, for whatever a number would have."""
+        """Raises Undecided, whichever attribute of a number is read."""
         raise AttributeError(name) if name.startswith("_") else Undecided(self.reason)
 
     def __bool__(self) -> bool:

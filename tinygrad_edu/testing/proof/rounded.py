@@ -160,7 +160,7 @@ class Rounded(OwnArithmetic):
         return self._result(of, row.ulps, relative, absolute)
 
     def _moved(self, name: str, row: Any, of: Range) -> tuple[Any, Any]:
-        """The relative and absolute error of f(y) for y near x: f' at most, times |y - x|."""
+        """The relative and absolute error of f(y) for y near x: the largest |f'| times |y - x|."""
         relative, absolute = self.errors()
         near = self.of if self.huge else self.computed()
         if name == "sqrt" and absolute == 0:  # sqrt(x (1 + r)) = sqrt(x) sqrt(1 + r)
