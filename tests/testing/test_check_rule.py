@@ -273,7 +273,7 @@ def forever(x: Any) -> Any:
 @pytest.mark.parametrize("check", [check_rule, prove_rule])
 def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "GRACE", 0.1)
-    with pytest.raises(TimeoutError, match=r"mine does not return: after 0\.5 s it was in .*\.py:\d+\."):
+    with pytest.raises(TimeoutError, match=r"mine does not return: after 0\.5 s it was in forever, .*\.py:\d+\."):
         check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
 
 
