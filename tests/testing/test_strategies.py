@@ -44,8 +44,8 @@ def test_values_are_fresh_leaves_of_their_kind_in_their_range(kind: Any, data: s
     low = data.draw(st.integers(-50, 50))
     high = low + data.draw(st.integers(0, 50))
     for strategy, ends in [
-        *((values(kind=kind), (-10, 10)), (values(max_value=-15, kind=kind), (-35, -15))),
-        (values(low, high, kind=kind), (low, high)),
+        *((values(kind=kind), (-10, 10)), (values(low, high, kind=kind), (low, high))),
+        *((values(max_value=-15, kind=kind), (-35, -15)), (values(15, kind=kind), (15, 35))),
     ]:
         x, y = data.draw(strategy), data.draw(strategy)
         assert x is not y

@@ -104,7 +104,7 @@ def gradcheck(f: Callable[..., Any], *inputs: Any, recipe: str = DIGITS) -> Grad
     input  value  analytic  numeric  estimate  rel. error  verdict
     x        0.5         2        2     2e-12           0  ok
     w[0]       2       0.5      0.5     5e-13           0  ok
-    w[1]       0         0        0    8e-267           0  kink     slopes 0 and 1 beside relu(w[1]=0)
+    w[1]       0         0        0    6e-272           0  kink     slopes 0 and 1 beside relu(w[1]=0)
 
     The textbooks' recipes have a fixed step. "absolute" takes h = 1e-4 and passes |a - n| < 1e-2; so it passes a
     small gradient that is wrong, and rejects a correct one where x is not large beside the step:

@@ -85,9 +85,9 @@ def formula_mistake(case: Case, point: Point, place: int) -> str:
         with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # not defined at one of the points
             if all(_close(row.got[i], slope(row)) for row in rows):
                 return sentence
-    ratios = [row.got[i] / row.slopes[i] for row in rows if row.slopes[i]]
-    if len(ratios) >= 3 and all(_close(ratio, ratios[0]) for ratio in ratios) and ratios[0]:
-        return _factor(ratios[0])
+    ratio = rows[0].got[i] / rows[0].slopes[i] if rows[0].slopes[i] else 0
+    if ratio and all(_close(row.got[i], ratio * row.slopes[i]) for row in rows):
+        return _factor(ratio)
     if all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
         return "the slope is right at the points around: one branch, or one window, is wrong"
     return ""

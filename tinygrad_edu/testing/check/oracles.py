@@ -26,7 +26,7 @@ from ...engine.rule import Rule
 from ...engine.rules import RULES
 from ...engine.value import Value
 from .mathematics import reference_of
-from .reference import high
+from .reference import DIGITS, high
 from .slopes import side_of
 
 __tracebackhide__ = True  # pytest shows the user's line, not ours
@@ -94,7 +94,7 @@ def dual(f: Function, *inputs: Any) -> list[Any]:
     return [result.slope if isinstance(result, Dual) else 0 for result in results]
 
 
-def mathematical(f: Function, *inputs: Any, digits: int = 50) -> list[Any]:
+def mathematical(f: Function, *inputs: Any, digits: int = DIGITS) -> list[Any]:
     """f's gradient to 50 digits: differences of f, computed with mpmath's own functions instead of our rules.
 
     >>> mp.nstr(mathematical(lambda x: x.tanh(), 20.0)[0], 20)
@@ -110,7 +110,7 @@ def mathematical(f: Function, *inputs: Any, digits: int = 50) -> list[Any]:
         return [mp.diff(g, point, tuple(int(i == j) for j in n)) for i in n]
 
 
-def complex_step(f: Function, *inputs: Any, digits: int = 50) -> list[Any]:
+def complex_step(f: Function, *inputs: Any, digits: int = DIGITS) -> list[Any]:
     """f's gradient as Im f(x + ih) / h with h = 10^-digits: no difference is taken, so no digit is lost.
 
     The error is of order h^2. For analytic f only: kinks, comparisons and choices have no meaning off the real

@@ -31,8 +31,9 @@ MAGNITUDES = [
     *(TINY, SMALLEST_NORMAL, LARGEST),
     *(2.0**e for e in range(-1024, 1024, 64)),  # also where squares and fourth powers overflow
     *(math.pi / 2 * 10.0**e for e in range(-20, 21)),
-    *(k / 2 for k in range(1, 61)),
-    *(1.1**k for k in range(-30, 72)),
+    *(k / 2 for k in range(1, 81)),
+    *(0.037 + k / 10 for k in range(30)),
+    *(13.7 * k for k in range(3, 60)),
     *(x for end in ENDS for x in (*near(end), math.sqrt(end), math.sqrt(2 * end))),
 ]
 
