@@ -385,7 +385,7 @@ class JaxEmitter:
             if array.batched:
                 return elements
         else:
-            elements = f"np.array({array_text(array[places])}, dtype)"
+            elements = f"np.array({array_text(array[places].tolist())}, dtype)"
         return f"jnp.broadcast_to({elements}, (B, {len(places)}))"
 
     def _root(self, array: Any, place: int) -> str:
@@ -445,7 +445,7 @@ class JaxEmitter:
 
 def _array_source(numbers: Any) -> str:
     """An array of numbers, or of positions: those of 64 bits fail in JAX where jax_enable_x64 has changed."""
-    return f"np.array({array_text(numbers)}{', np.int32' * (numbers.dtype.kind == 'i')})"
+    return f"np.array({array_text(numbers.tolist())}{', np.int32' * (numbers.dtype.kind == 'i')})"
 
 
 def _line(name: str, text: str, sizes: Sequence[Any]) -> str:

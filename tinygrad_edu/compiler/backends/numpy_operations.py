@@ -153,7 +153,8 @@ class Operations(OperandReader):
         rest = [axis for axis in soft.axes if axis not in over]
         text, left = self._exponents(x, rest).code, joined(soft, [*([axis] for axis in rest), over]).code
         into = to if to.dense and list(to.axes) == rest else self._temporary(rest)
-        self.write(f"logsumexp({text}, {left}, out={into.code})  # {left} = softmax({text})")
+        note = f"{left} = exp({text} - {into.code}[..., None])"
+        self.write(f"logsumexp({text}, {left}, out={into.code})  # {note}")
         self._release(body)
         self._move(into, to)
         if wanted is None:
@@ -210,7 +211,7 @@ class Operations(OperandReader):
             if so_far:
                 self.write(f"np.{UNROLLED[x.op]}({so_far}, {one}, out={to.code})")
             so_far = to.code if so_far else one
-        if so_far != to.code:  # of a single one
+        if math.prod(axis.size for axis in over) == 1:
             self.assign(to, so_far)
         self._release(body)
 

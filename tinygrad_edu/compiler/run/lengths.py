@@ -265,5 +265,4 @@ def resized(arrays: Sequence[NDArray[Any]], axes: Sequence[Axes], lengths: Seque
 
 def _names_of(plan: Plan) -> set[str]:
     """The names of all arrays."""
-    arrays = [*(stmt.out.array for stmt, _ in plan.program.statements()), *plan.program.leaves]
-    return {array.name for array in arrays}.union(plan.inputs.values())
+    return {array.name for array in plan.program.arrays()}.union(plan.inputs.values())

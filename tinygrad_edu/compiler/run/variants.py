@@ -172,8 +172,8 @@ class Variants:
 
         def again(request: Request, arrays: Arrays) -> tuple[Trace, Build]:
             self._in_vain += 1
-            traced = self.trace(closure, request, arrays)
-            return traced, self._make(traced, closure, facts, request, arrays)
+            other = self.trace(closure, request, arrays if traced.by_example else None)
+            return other, self._make(other, closure, facts, request, arrays)
 
         def of_any_length(build: Build | None) -> Build | None:
             if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
