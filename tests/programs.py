@@ -636,14 +636,12 @@ def labels_that_are_no_names() -> Case:
     return lambda x: tg.sum([p.tanh() * x ** (i % 12) for i, p in enumerate(w)]), w, [normal(3)]
 
 
-@program(*[(3,)] * 7, w=(8,))
-def arguments_named_like_the_codes_own(
-    w: Any, np: Any, B: Any, dW: Any, maximum: Any, range: Any, hit_1: Any, fi: Any
-) -> Value:
+@program(*[(3,)] * 6, w=(8,))
+def named_like_the_codes_own(w: Any, np: Any, B: Any, maximum: Any, range: Any, hit_1: Any, fi: Any) -> Value:
     w[7].label = "\ufb01"  # one sign for two letters: as a name, Python reads it as fi
     for _ in w:
         w = [*w[1:], w[0] * w[7].tanh()]
-    return tg.dot(w[:7], [np, B, dW, maximum, range, hit_1, fi]) + tg.max([p * p for p in w]) + tg.max(fi, w[1])
+    return tg.dot(w[:6], [np, B, maximum, range, hit_1, fi]) + tg.max([p * p for p in w]) + tg.max(fi, w[1])
 
 
 @program(W=(2, 2))

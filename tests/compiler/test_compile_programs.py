@@ -449,7 +449,7 @@ def test_the_program_of_a_gru_is_short() -> None:
     function, parameters, batch = CASES["recurrence_with_gates"]()
     step = tg.compile(function, parameters)
     step.value_and_grad(*batch)
-    assert len(step.source) <= 12_200  # nothing may raise it unnoticed
+    assert len(step.source) <= 13_500  # nothing may raise it unnoticed
 
 
 @pytest.mark.parametrize("shift", [-math.inf, math.inf])

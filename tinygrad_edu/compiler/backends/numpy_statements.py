@@ -1,7 +1,7 @@
 """Statements: the lines that compute a program into buffers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Statements(Operations):
             if isinstance(item, Loop):
                 self._loop(item)
             else:
-                self._statement(item, [item])
+                self._statement(item)
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -55,14 +55,14 @@ class Statements(Operations):
 
     def _loop(self, loop: Loop) -> None:
         before, self.lines, self.elements.t = self.lines, [], loop.axis
-        for i, stmt in enumerate(loop.body):
-            self._statement(stmt, loop.body[i:])
+        for stmt in loop.body:
+            self._statement(stmt)
         self.elements.t = None
         head = f"for t in {(BACKWARD if loop.reverse else FORWARD).format(loop.axis.size)}:"
         self.lines = [*before, "", head, *(f"    {line}".rstrip() for line in self.lines)]
         self._of_numbers = False
 
-    def _statement(self, stmt: Stmt, following: Sequence[Any]) -> None:
+    def _statement(self, stmt: Stmt) -> None:
         if stmt in self._done:
             return
         out, value, array = stmt.out, stmt.value, stmt.out.array
@@ -80,8 +80,6 @@ class Statements(Operations):
         self._comment(stmt, to)
         if out.gather is not None:
             self._scatter(out, value, to)
-        elif isinstance(value, Symbol) and value.op == "logsumexp":
-            self._logsumexp(value, to, following)
         elif stmt.adds:
             read = self.operand(value, to.axes)
             added = shown(read, to.axes).code
