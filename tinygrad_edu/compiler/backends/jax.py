@@ -255,9 +255,7 @@ class JaxEmitter:
         self.program: Routine = plan.program
         self.elements: JaxElements = JaxElements()
         self.names: set[str] = {stmt.out.array.name for stmt, _ in self.program.statements()}
-        self.text: JaxFormulas = JaxFormulas(
-            self.elements, self.names | {leaf.name for leaf in self.program.leaves}
-        )
+        self.text: JaxFormulas = JaxFormulas(self.elements, {array.name for array in self.program.arrays()})
         self._sides: dict[Array, list[str]] = {}  # what is put side by side
         self._has_literals = False  # arrays of numbers among the results
         body = self._parameters() + self._body()
@@ -349,7 +347,8 @@ class JaxEmitter:
             ).code
             for read in windows
         ]
-        stacked = [array for array in own if self._is_read(array, loop)]
+        read_again = {read.array for read in self._reads_after(loop) if not elements.is_end(read)}
+        stacked = [array for array in own if array in read_again]
         name = f"loop_{1 + [item for item in self.program.items if isinstance(item, Loop)].index(loop)}"
         body = [f"{tuple_text(state)} = state", f"{tuple_text(list(windows.values()))} = now", *body]
         body.append(f"return {tuple_text(after)}, {tuple_text([array.name for array in stacked])}")
@@ -362,10 +361,6 @@ class JaxEmitter:
             if array in early
         ]
         return ["", f"def {name}(state, now):", *(f"    {line}" for line in body), "", f"{left} = {call}", *joined]
-
-    def _is_read(self, array: Array, own: Loop) -> bool:
-        """Is more of it read after its loop than the last stage?"""
-        return any(read.array is array and not self.elements.is_end(read) for read in self._reads_after(own))
 
     def _reads_after(self, own: Loop) -> Iterator[Access]:
         """What is read outside of a loop."""

@@ -5,14 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from ...engine import elementary
-from ..find.lowered import (
-    CONSTANT,
-    PARAMETER,
-    Lowered,
-    Tensor,
-    Terms,
-    every_array,
-)
+from ..find.lowered import CONSTANT, PARAMETER, Lowered, Tensor, every_array
 from ..find.squares import THETA
 from ..trace.tracing import Trace
 from .numpy_helpers import NAMES
@@ -78,7 +71,9 @@ class _Names:
         if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
             return self._free("loss")
         if array.kind == "sum":
-            for part in sorted(array.operation.parts, key=_reads_window):  # the state names a recurrence
+            for part in sorted(  # the state names a recurrence
+                array.operation.parts, key=lambda part: any(read.every is not None for read in part.factors)
+            ):
                 factors = {read.array for read in part.factors if part.heads}
                 for tail in sorted(self._tails[factor] for factor in factors & self._tails.keys()):
                     if len(factors) == 2 and f"Z{tail}" not in self.used:
@@ -111,10 +106,6 @@ class _Names:
             name += "_"
         self.used |= {name, f"d{name}"}
         return name
-
-
-def _reads_window(part: Terms) -> bool:
-    return any(read.every is not None for read in part.factors)
 
 
 def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:

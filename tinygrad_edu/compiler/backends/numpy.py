@@ -7,6 +7,7 @@ buffers, so a step allocates almost nothing.
 
 from typing import Any
 
+from ..find.lowered import CONSTANT
 from ..ir.plan import Plan, VectorPiece
 from ..ir.routine import Array as Leaf
 from ..ir.routine import Routine
@@ -129,7 +130,7 @@ def module_of(title: str, statements: Statements, function: list[str], constants
 
 def constants_of(program: Routine, statements: Statements) -> dict[str, Any]:
     """The arrays of numbers that a program reads, by name."""
-    return {a.name: a.places for a in program.leaves if a.source == ("constant",)} | statements.constants
+    return {a.name: a.places for a in program.leaves if a.source == CONSTANT} | statements.elements.constants
 
 
 def buffers_of(statements: Statements) -> dict[str, str]:

@@ -46,11 +46,6 @@ class Statements(Operations):
             else:
                 self._statement(item)
 
-    @property
-    def constants(self) -> dict[str, Any]:
-        """name -> an array of numbers that the lines read."""
-        return self.elements.constants
-
     # --- Statements --------------------------------------------------------------------------------------------
 
     def _loop(self, loop: Loop) -> None:

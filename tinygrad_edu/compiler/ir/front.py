@@ -7,14 +7,7 @@ from operator import add
 from typing import Any
 
 from ..find.group import REDUCTIONS
-from ..find.lowered import (
-    CONSTANT,
-    Computation,
-    Lowered,
-    Read,
-    Scan,
-    Tensor,
-)
+from ..find.lowered import CONSTANT, Computation, Lowered, Read, Scan, Tensor
 from ..find.normalise import LOGSUMEXP
 from ..find.views import Indices
 from ..trace.placeholder import TAKE

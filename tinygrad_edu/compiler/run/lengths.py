@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ...engine.value import Value
 from ..backends.numpy import Emitter
 from ..find.lowered import Scan
-from ..ir.plan import Plan, plan_of
+from ..ir.plan import plan_of
 from ..trace.checks import captured
 from ..trace.surroundings import Closure, Facts, Holds
 from ..trace.tracing import Trace
@@ -75,7 +75,7 @@ class AnyLength:
         # A slice clears the gradient. Then the program writes those of the parameters that are used.
         self._unused = first.unused if all(build.unused == first.unused for _, build in ends) else slice(None)
         plans = [plan_of(build.lowered, first.contract.request.gradient) for _, build in ends]
-        taken = _names_of(plans[0])
+        taken = {array.name for array in plans[0].program.arrays()}.union(plans[0].inputs.values())
         names = tuple([name for name in NAMES if name not in taken][: len(axes)])
         joined = Joined(self.sizes, names, plans[0].program.book)
         plan = joined.join(*plans)
@@ -261,8 +261,3 @@ def resized(arrays: Sequence[NDArray[Any]], axes: Sequence[Axes], lengths: Seque
             size = inputs[argument].shape[axis + 1]
             inputs[argument] = np.take(inputs[argument], np.arange(length) % size, axis + 1)
     return inputs
-
-
-def _names_of(plan: Plan) -> set[str]:
-    """The names of all arrays."""
-    return {array.name for array in plan.program.arrays()}.union(plan.inputs.values())
