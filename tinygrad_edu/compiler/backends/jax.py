@@ -347,8 +347,8 @@ class JaxEmitter:
             ).code
             for read in windows
         ]
-        read_again = {read.array for read in self._reads_after(loop) if not elements.is_end(read)}
-        stacked = [array for array in own if array in read_again]
+        again = {x.array for x in self._reads_after(loop) if x.array in own and not elements.is_end(x)}
+        stacked = [array for array in own if array in again]
         name = f"loop_{1 + [item for item in self.program.items if isinstance(item, Loop)].index(loop)}"
         body = [f"{tuple_text(state)} = state", f"{tuple_text(list(windows.values()))} = now", *body]
         body.append(f"return {tuple_text(after)}, {tuple_text([array.name for array in stacked])}")
