@@ -592,9 +592,21 @@ def labels_that_are_no_names() -> Case:
     return lambda x: tg.sum([p.tanh() * x ** (i % 12) for i, p in enumerate(w)]), w, [normal(3)]
 
 
-@program((3,), (3,), (3,), w=(3,))
-def arguments_named_like_the_codes_own(w: Any, np: Any, B: Any, dW: Any) -> Value:
-    return tg.dot(w, [np, B, dW]).tanh()
+@program(*[(3,)] * 6, w=(8,))
+def named_like_the_codes_own(w: Any, np: Any, B: Any, maximum: Any, range: Any, hit_1: Any, fi: Any) -> Value:
+    w[7].label = "\ufb01"  # one sign for two letters: as a name, Python reads it as fi
+    for _ in w:
+        w = [*w[1:], w[0] * w[7].tanh()]
+    return tg.dot(w[:6], [np, B, maximum, range, hit_1, fi]) + tg.max([p * p for p in w]) + tg.max(fi, w[1])
+
+
+@program(W=(2, 2))
+def a_stage_that_adds_to_single_numbers(W: Any) -> Value:
+    h = W[0]
+    for _ in range(7):
+        z = linear(W, h)
+        h = [tg.tanh(a - tg.logsumexp([*z, 0.3 * h[0]])) for a in z]
+    return h[0] * h[1]
 
 
 @program((4, 3), w=np.array([3e3, -4e3, 1e-3]))

@@ -19,7 +19,7 @@ from .pickling import reduced
 from .rules import ADD, DIV, MUL, NEG, POW_N, RULES, SUB, Rule
 from .scalar import as_exponent, as_real
 from .ufuncs import apply_ufunc
-from .watch import recorders
+from .watch import recorders, watch
 
 
 def _method(rule: Rule, result: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -218,17 +218,18 @@ class Value(Methods, Operators):
         """
         if check:
             raise_if_changed(self)
-        films = [(film, film.before(self)) for film in tuple(recorders)] if recorders else ()
+        films = [(film, film.before(self)) for film in tuple(recorders)] if recorders and watch.tells else ()
         kind = self.data.__class__  # float, Fraction or mpf: the gradients are exact if the result is
         seed = upstream if upstream.__class__ is kind else kind(as_real(upstream))
         zero = 0.0 if kind is float else kind(0)
         interior, leaves, before = _cleared(self, zero)
-        if watchers:
+        if watchers and watch.tells:
             tell_watchers()
         undo = map(setattr, leaves, repeat("grad"), before)
         try:
-            for leaf in leaves:
-                leaf.grad = zero
+            if any(before) or kind is not float:  # 0.0 + Fraction would be a float
+                for leaf in leaves:
+                    leaf.grad = zero
             self.grad = seed
             for node in reversed(interior):
                 left, right = node._left, node._right
@@ -242,7 +243,7 @@ class Value(Methods, Operators):
                     left.grad += shares[0] if one else node._rule.counted(shares, 1)[0]
                 else:
                     node._pass_on()
-            if any(before):  # 0.0 + Fraction would be a float
+            if any(before):
                 total = [leaf.grad + old if old else leaf.grad for leaf, old in zip(leaves, before, strict=True)]
                 _run(map(setattr, leaves, repeat("grad"), total))
         except BaseException as error:  # KeyboardInterrupt too: no leaf keeps half a gradient

@@ -10,11 +10,14 @@ class _Watch(threading.local):
     tracer.reads(thing, name, now)    The function reads an attribute: if it changes, the trace is out of date.
     tracer.refuse(what, instead)      The function does what no compiled function can do: raises TraceError.
 
+    tells: do films and optimisers learn of backward passes? Not of those that the compiler compares with.
+
     factor(dropout)                        The factor of a number, in place of one that Dropout draws.
     remember(norm, means, variances, n)    In place of the method of BatchNorm.
     """
 
     tracer: Any = None
+    tells: bool = True
     factor: Any = None
     remember: Any = None
 

@@ -94,7 +94,7 @@ _EXACT = {"add": lambda book, x, y: None}  # x + 0 is not x where x is -0: that 
 def rule_text(rule: Rule, n: int) -> RuleText:
     """The rule for n operands. Raises TypeError, naming the rule, if it does not run on symbols."""
     names = [f"x{i}" for i in range(n)] if n > 1 else ["x"]
-    forward, shares = _of_symbols(rule, names)
+    forward, shares = rule_of_names(rule, names, Book(_EXACT), "cannot be written in JavaScript:")
     writer = JavaScript()
     arguments = ", ".join(names)
     return RuleText(
@@ -110,10 +110,6 @@ def function_text(function: Callable[..., Any], names: Sequence[str], calls: set
     text = _function(writer, ", ".join(names), [function(*map(book.leaf, names))], "{}")
     calls |= writer.calls
     return text
-
-
-def _of_symbols(rule: Rule, names: Sequence[str]) -> tuple[Any, list[Any]]:
-    return rule_of_names(rule, names, Book(_EXACT), "cannot be written in JavaScript:")
 
 
 def _function(writer: JavaScript, arguments: str, results: list[Any], joined: str) -> str:

@@ -278,9 +278,7 @@ class JaxEmitter:
         self.program: Routine = plan.program
         self.elements: JaxElements = JaxElements()
         self.names: set[str] = {stmt.out.array.name for stmt, _ in self.program.statements()}
-        self.text: JaxFormulas = JaxFormulas(
-            self.elements, self.names | {leaf.name for leaf in self.program.leaves}
-        )
+        self.text: JaxFormulas = JaxFormulas(self.elements, {array.name for array in self.program.arrays()})
         self._sides: dict[Array, list[str]] = {}  # what is put side by side
         self._has_literals = False  # arrays of numbers among the results
         body = self._parameters() + self._body()
@@ -372,7 +370,8 @@ class JaxEmitter:
             ).code
             for read in windows
         ]
-        stacked = [array for array in own if self._is_read(array, loop)]
+        again = {x.array for x in self._reads_after(loop) if x.array in own and not elements.is_end(x)}
+        stacked = [array for array in own if array in again]
         name = f"loop_{1 + [item for item in self.program.items if isinstance(item, Loop)].index(loop)}"
         body = [f"{tuple_text(state)} = state", f"{tuple_text(list(windows.values()))} = now", *body]
         body.append(f"return {tuple_text(after)}, {tuple_text([array.name for array in stacked])}")
@@ -385,10 +384,6 @@ class JaxEmitter:
             if array in early
         ]
         return ["", f"def {name}(state, now):", *(f"    {line}" for line in body), "", f"{left} = {call}", *joined]
-
-    def _is_read(self, array: Array, own: Loop) -> bool:
-        """Is more of it read after its loop than the last stage?"""
-        return any(read.array is array and not self.elements.is_end(read) for read in self._reads_after(own))
 
     def _reads_after(self, own: Loop) -> Iterator[Access]:
         """What is read outside of a loop."""
@@ -408,7 +403,7 @@ class JaxEmitter:
             if array.batched:
                 return elements
         else:
-            elements = f"np.array({array_text(array[places])}, dtype)"
+            elements = f"np.array({array_text(array[places].tolist())}, dtype)"
         return f"jnp.broadcast_to({elements}, (B, {len(places)}))"
 
     def _root(self, array: Any, place: int) -> str:
@@ -468,7 +463,7 @@ class JaxEmitter:
 
 def _array_source(numbers: Any) -> str:
     """An array of numbers, or of positions: those of 64 bits fail in JAX where jax_enable_x64 has changed."""
-    return f"np.array({array_text(numbers)}{', np.int32' * (numbers.dtype.kind == 'i')})"
+    return f"np.array({array_text(numbers.tolist())}{', np.int32' * (numbers.dtype.kind == 'i')})"
 
 
 def _line(name: str, text: str, sizes: Sequence[Any]) -> str:

@@ -1,25 +1,22 @@
 """Names: what the arrays of a program are called in its source. They come from the labels of the Values."""
 
 import keyword
+import unicodedata
 from collections.abc import Sequence
 
-from ..find.lowered import (
-    CONSTANT,
-    PARAMETER,
-    Lowered,
-    Tensor,
-    Terms,
-    every_array,
-)
+from ...engine import elementary
+from ..find.lowered import CONSTANT, PARAMETER, Lowered, Tensor, every_array
 from ..find.squares import THETA
 from ..trace.tracing import Trace
 from .numpy_helpers import NAMES
+from .text import FUNCTIONS
 
 TAKEN = {"B", "np", "math", "parameters", "gradient", "dtype", "build", "run", "outputs", "buffers", "float"}
-TAKEN |= {"inf", "nan", "t", "RULES", *NAMES}
+TAKEN |= {"t", "RULES", "len", "range", "reversed", "slice", "add", "arange", "take_along_axis", *NAMES}
+TAKEN |= {*elementary.__all__, *FUNCTIONS.values()}  # functions in formulas, inf and nan
 DIGITS = "0123456789"
 # Statements give names of these and a number.
-OF_STATEMENTS = ("t", "index", "softmax", "slope", "zeros", "ones", "full", "part", "mask", "numbers")
+OF_STATEMENTS = ("t", "index", "softmax", "slope", "zeros", "ones", "full", "part", "mask", "numbers", "hit")
 
 
 def name_arrays(lowered: Lowered, trace: Trace) -> None:
@@ -32,6 +29,7 @@ class _Names:
         self.lowered, self.trace = lowered, trace
         self.used = set(TAKEN)
         self._counts: dict[str, int] = {}
+        self._tails: dict[Tensor, str] = {}  # of a weight W1, and of its result Z1: 1
         for array in every_array(lowered):
             if array.source != CONSTANT:
                 array.name = ""
@@ -45,6 +43,8 @@ class _Names:
                 array.name = self._free(name.upper() if len(name) == 1 and array.size > 1 else name)
         for array, stem in stems.items():
             array.name = self._numbered(stem) if stem in ("W", "b") or counts[stem] > 1 else self._free(stem)
+            if stem[0] == "W":
+                self._tails[array] = array.name[1:]
         for array in lowered.arrays:
             if array.source == THETA:
                 array.name = self._free("theta")
@@ -62,7 +62,7 @@ class _Names:
         label = self.trace.parameters[int(array.places[0])].label
         if array.size == 1 and label.isidentifier():
             return label
-        stem = label.rpartition(".")[2].rstrip(f"{DIGITS}_")
+        stem = unicodedata.normalize("NFKC", label).rpartition(".")[2].rstrip(f"{DIGITS}_")  # as Python reads it
         if not stem.isidentifier():
             return "W" if array in self.factors else "b" if array in self.summands else "p"
         return "W" if stem == "w" else stem
@@ -71,21 +71,21 @@ class _Names:
         if (array, 0) in self.lowered.outputs and array.size == 1 and self.trace.shape == ():
             return self._free("loss")
         if array.kind == "sum":
-            for part in sorted(array.operation.parts, key=_reads_window):  # the state names a recurrence
-                factors = {read.array for read in part.factors if part.heads}
-                for name in sorted(factor.name for factor in factors if len(factors) == 2):
-                    if name.startswith("W") and f"Z{name[1:]}" not in self.used:
-                        return self._free(f"Z{name[1:]}")
-        if array.kind == "rule" and len(array.reads) == 1:
-            before = array.reads[0].array
-            if (
-                before.name.startswith("Z")
-                and before.size == array.size
-                and f"A{before.name[1:]}" not in self.used
+            for part in sorted(  # the state names a recurrence
+                array.operation.parts, key=lambda part: any(read.every is not None for read in part.factors)
             ):
-                return self._free(f"A{before.name[1:]}")
-        if array.kind == "reduction" and array.reads[0].array.name.startswith("Z"):
-            self.used.add(f"A{array.reads[0].array.name[1:]}")  # its softmax
+                factors = {read.array for read in part.factors if part.heads}
+                for tail in sorted(self._tails[factor] for factor in factors & self._tails.keys()):
+                    if len(factors) == 2 and f"Z{tail}" not in self.used:
+                        self._tails[array] = tail
+                        return self._free(f"Z{tail}")
+        before = array.reads[0].array if len(array.reads) == 1 else None
+        if before and before.operation and before in self._tails:
+            name = f"A{self._tails[before]}"
+            if array.kind == "rule" and before.size == array.size and name not in self.used:
+                return self._free(name)
+            if array.kind == "reduction":
+                array.softmax = self._free(name)
         if array.kind == "softmax":
             return self._numbered("P")
         return self._numbered(f"{array.rule.name}_" if array.rule else "state_")
@@ -106,10 +106,6 @@ class _Names:
             name += "_"
         self.used |= {name, f"d{name}"}
         return name
-
-
-def _reads_window(part: Terms) -> bool:
-    return any(read.every is not None for read in part.factors)
 
 
 def _roles(arrays: Sequence[Tensor]) -> tuple[set[Tensor], set[Tensor]]:

@@ -7,8 +7,7 @@ buffers, so a step allocates almost nothing.
 
 from typing import Any
 
-import numpy as np
-
+from ..find.lowered import CONSTANT
 from ..ir.plan import Plan, VectorPiece
 from ..ir.routine import Array as Leaf
 from ..ir.routine import Routine
@@ -96,7 +95,7 @@ class Emitter:
             return self._stacked(after)
         array, place = self.plan.root
         if not isinstance(array, Leaf):
-            text = f"float({array_text(np.float64(array[place]))})"
+            text = f"float({numpy_text(float(array[place]))})"
         else:
             text = array.name if array.size == 1 else f"{_flat(array)}[{':, ' * array.batched}{place!s}]"
             text = f"float({text}.sum() / B)" if array.batched else f"float({text})"
@@ -125,13 +124,13 @@ def module_of(title: str, statements: Statements, function: list[str], constants
     for helper in numpy_helpers.ALL:
         text += ["", "", source_of(helper).rstrip()] if helper.__name__ in called else []
     text += ["", "", *function, *["", ""] * bool(constants)]
-    text += [f"{name} = np.array({array_text(array)})" for name, array in constants.items()]
+    text += [f"{name} = np.array({array_text(array.tolist())})" for name, array in constants.items()]
     return "\n".join(text) + "\n"
 
 
 def constants_of(program: Routine, statements: Statements) -> dict[str, Any]:
     """The arrays of numbers that a program reads, by name."""
-    return {a.name: a.places for a in program.leaves if a.source == ("constant",)} | statements.constants
+    return {a.name: a.places for a in program.leaves if a.source == CONSTANT} | statements.elements.constants
 
 
 def buffers_of(statements: Statements) -> dict[str, str]:
@@ -152,6 +151,6 @@ def _rows(piece: VectorPiece, of_all: str = "") -> str:
     return of_all if piece.rows is None else f"[{piece.rows[0]}:{piece.rows[1]}]"
 
 
-def array_text(array: Any) -> str:
-    """Numbers as source."""
-    return repr(array.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
+def array_text(numbers: Any) -> str:
+    """A number, or numbers in lists, as source."""
+    return f"[{', '.join(map(array_text, numbers))}]" if isinstance(numbers, list) else numpy_text(numbers)

@@ -97,7 +97,7 @@ class OperandReader(Formulas):
         key = float(number), tuple(sizes)
         if key not in self.filled:
             stem = FILLED.get(key[0], "full")
-            n = sum(name.startswith(stem) for name in self.filled.values())
+            n = sum(FILLED.get(number, "full") == stem for number, *_ in self.filled)
             self.filled[key] = f"{stem}_{n + 1}"
             self.buffers[self.filled[key]] = key[1]
         return self.filled[key]

@@ -139,12 +139,11 @@ class Operations(OperandReader):
         self._release(body)
         self._move(into, to)
 
-    def _logsumexp(self, x: Symbol, to: ArrayText, following: Sequence[Any] = ()) -> None:
+    def _logsumexp(self, x: Symbol, to: ArrayText) -> None:
         """The softmax is left behind: if a later statement asks for it, in its array."""
         body, over = x.args
         self.called |= {"logsumexp", "_exponentials"}
-        wanted = next((s for s in following if isinstance(s, Stmt) and _is_softmax(s.value, x)), None)
-        wanted = wanted or self._softmax_of(x)
+        wanted = self._softmax_of(x)
         if wanted is not None:
             self._done.add(wanted)
             self._buffer(wanted.out.array)
@@ -154,7 +153,8 @@ class Operations(OperandReader):
         rest = [axis for axis in soft.axes if axis not in over]
         text, left = self._exponents(x, rest).code, joined(soft, [*([axis] for axis in rest), over]).code
         into = to if to.dense and list(to.axes) == rest else self._temporary(rest)
-        self.write(f"logsumexp({text}, {left}, out={into.code})  # {left} = softmax({text})")
+        note = f"{left} = exp({text} - {into.code}[..., None])"
+        self.write(f"logsumexp({text}, {left}, out={into.code})  # {note}")
         self._release(body)
         self._move(into, to)
         if wanted is None:
@@ -167,10 +167,8 @@ class Operations(OperandReader):
             self._drop(into)
 
     def _softmax_of(self, x: Symbol) -> Stmt | None:
-        for stmt, _ in self.program.statements():
-            if stmt not in self._done and _is_softmax(stmt.value, x):
-                return stmt
-        return None
+        soft = self.book.known("softmax", *x.args)
+        return next((s for s, _ in self.program.statements() if s.value is soft and s not in self._done), None)
 
     def _reduction(self, x: Symbol, to: ArrayText) -> None:
         body, over = x.args
@@ -211,7 +209,7 @@ class Operations(OperandReader):
             if so_far:
                 self.write(f"np.{UNROLLED[x.op]}({so_far}, {one}, out={to.code})")
             so_far = to.code if so_far else one
-        if so_far != to.code:  # of a single one
+        if math.prod(axis.size for axis in over) == 1:
             self.assign(to, so_far)
         self._release(body)
 
@@ -300,9 +298,3 @@ def _is_relu(value: Any) -> bool:
     """Is it never negative, as max(x, 0), or 0?"""
     least = value.args[1] if isinstance(value, Symbol) and value.op == "max" else value
     return not isinstance(least, Symbol) and bool(least == 0)
-
-
-def _is_softmax(value: Any, logsumexp: Symbol) -> bool:
-    if not isinstance(value, Symbol) or value.op != "softmax":
-        return False
-    return value.args[0] is logsumexp.args[0] and value.args[1] == logsumexp.args[1]

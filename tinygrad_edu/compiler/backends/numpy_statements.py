@@ -1,7 +1,7 @@
 """Statements: the lines that compute a program into buffers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from ..ir.symbols import Symbol
 from .numpy_operations import Operations
 from .text import ArrayText, Positions, bare, shown, tuple_text
 
-WIDTH = 80  # of a formula of single numbers; a longer one is computed part by part
+WIDTH = 80  # of a formula in a comment, before the shape
+MOST = 16  # operations in a formula of single numbers; a longer one is computed part by part
 FORWARD, BACKWARD = "range({0!s})", "reversed(range({0!s}))"  # the stages of a loop
 
 
@@ -43,25 +44,20 @@ class Statements(Operations):
             if isinstance(item, Loop):
                 self._loop(item)
             else:
-                self._statement(item, [item])
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """name -> an array of numbers that the lines read."""
-        return self.elements.constants
+                self._statement(item)
 
     # --- Statements --------------------------------------------------------------------------------------------
 
     def _loop(self, loop: Loop) -> None:
         before, self.lines, self.elements.t = self.lines, [], loop.axis
-        for i, stmt in enumerate(loop.body):
-            self._statement(stmt, loop.body[i:])
+        for stmt in loop.body:
+            self._statement(stmt)
         self.elements.t = None
         head = f"for t in {(BACKWARD if loop.reverse else FORWARD).format(loop.axis.size)}:"
-        self.lines = [*before, "", head, *(f"    {line}" for line in self.lines if line)]
+        self.lines = [*before, "", head, *(f"    {line}".rstrip() for line in self.lines)]
         self._of_numbers = False
 
-    def _statement(self, stmt: Stmt, following: Sequence[Any]) -> None:
+    def _statement(self, stmt: Stmt) -> None:
         if stmt in self._done:
             return
         out, value, array = stmt.out, stmt.value, stmt.out.array
@@ -79,8 +75,6 @@ class Statements(Operations):
         self._comment(stmt, to)
         if out.gather is not None:
             self._scatter(out, value, to)
-        elif isinstance(value, Symbol) and value.op == "logsumexp":
-            self._logsumexp(value, to, following)
         elif stmt.adds:
             read = self.operand(value, to.axes)
             added = shown(read, to.axes).code
@@ -103,7 +97,8 @@ class Statements(Operations):
 
     def _heading(self, line: str) -> None:
         """A line of single numbers, which needs no comment."""
-        self.lines += [line] if self._of_numbers else ["", line]
+        is_first = self.elements.t is not None and not self.lines  # of a loop
+        self.lines += [line] if self._of_numbers or is_first else ["", line]
         self._of_numbers = True
 
     def _comment(self, stmt: Stmt, to: ArrayText) -> None:
@@ -117,7 +112,7 @@ class Statements(Operations):
                 f"add.at({flat}, {f'({places})' if lead else places}, {self.formulas.text(stmt.value, to.axes)})"
             )
         shape = bare(axis.size for axis in to.axes)
-        self.lines += ["", f"{f'# {told}':<{WIDTH + 4}}  ({shape})"]
+        self.lines += [*[""] * (self.elements.t is None), f"{f'# {told}':<{WIDTH + 4}}  ({shape})"]
 
     @staticmethod
     def _repeats(out: Access) -> bool:
@@ -158,12 +153,11 @@ class Statements(Operations):
         out, value = stmt.out, stmt.value
         if set(out.free) - {self.elements.t} or out.gather is not None:
             return ""
-        if max(self._counts.values(), default=1) > 1 or len(self._counts) > WIDTH or not self._is_single(value):
+        if max(self._counts.values(), default=1) > 1 or len(self._counts) > MOST or not self._is_single(value):
             return ""
         if not isinstance(value, Symbol) and self._is_variable(out.array):
             return ""  # a variable is a number of NumPy
-        text = self.text(value, ())
-        return text if len(text) <= 2 * WIDTH else ""
+        return self.text(value, ())
 
 
 def _forgotten(program: Routine, results: set[Array]) -> set[Array]:

@@ -68,7 +68,7 @@ class UpdateProgram:
         home = self._homes.get(symbol)
         place = self._place[home] if home is not None and not self._readers.get(home) else self._buffer()
         self._place[symbol] = place
-        if symbol.op == "pow" and operands[1] == "2":
+        if symbol.op == "pow" and not isinstance(symbol.args[1], Symbol) and symbol.args[1] == 2:
             return f"np.square({operands[0]}, out={place})"
         return f"np.{FORWARD[symbol.op]}({', '.join(operands)}, out={place})"
 

@@ -7,8 +7,9 @@ group. No node can depend on another node of its own group, so the groups have a
 Sums and reductions of different lengths may be one group too: `ragged.py` says which.
 
 Parameters have no rule. At first they are all one group. Then parameters that are used in the same places are one
-group, and W1, b1, W2 and b2 become separate arrays. Those whose labels differ by numbers stay together if some are
-used in fewer places: where only one unit of the last state is read, the other rows of its matrix are not used.
+group, and W1, b1, W2 and b2 become separate arrays. Labels that differ by more than numbers split a group: the
+weights of two directions are two arrays. Those whose labels differ by numbers stay together if some are used in
+fewer places: where only one unit of the last state is read, the other rows of its matrix are not used.
 """
 
 import itertools
@@ -66,13 +67,33 @@ class _Grouping:
         self.live = self._live()
 
     def result(self) -> tuple[list[Group], Indices]:
-        graph, numbers = self.graph, self._numbers(self._roles(self._numbers(None)))
+        graph, roles = self.graph, self._roles(self._numbers(None))
+        if self._is_mixed(roles):
+            stems = self._stems()
+            pairs = np.stack([self._roles(self._numbers(stems)), stems])
+            roles = np.unique(pairs, axis=1, return_inverse=True)[1].ravel()
+        numbers = self._numbers(roles)
         nodes = np.flatnonzero(self.live)
         nodes = nodes[np.argsort(numbers[nodes], kind="stable")]
         distinct, starts = np.unique(numbers[nodes], return_index=True)
         spans = itertools.pairwise([*starts.tolist(), len(nodes)])
         groups = [(number, nodes[slice(*span)]) for number, span in zip(distinct.tolist(), spans, strict=True)]
         return [Group(n, self._rule(own), graph.source(int(own[0])), own) for n, own in groups], numbers
+
+    def _is_mixed(self, roles: Any) -> bool:
+        """Are parameters one group, although their labels have different stems? Ends of runs tell."""
+        order = np.argsort(roles, kind="stable") if self.labels else np.zeros(0, int)
+        first = (np.diff(roles[order], prepend=-1) != 0) | (np.diff(order, prepend=-2) != 1)
+        ends = order[first | np.append(first[1:], True)].tolist()
+        stems = {(roles[i], _stem(self.labels[i])) for i in ends}
+        return len({role for role, _ in stems}) < len(stems)
+
+    def _stems(self) -> Any:
+        """The number of the stem of every parameter's label; 0 for one that no other label has."""
+        stems = list(map(_stem, self.labels))
+        counts = Counter(stems)
+        number = {stem: i + 1 for i, stem in enumerate(counts)}
+        return np.array([number[stem] if counts[stem] > 1 else 0 for stem in stems])
 
     def _rule(self, members: Indices) -> Rule | None:
         rule = self.graph.rules[members[0]]
@@ -204,7 +225,7 @@ class _Grouping:
         pairs = set(map(frozenset, np.unique(roles[factors], axis=1).T.tolist()))
         alone = {role for role in range(len(sets)) if {role} not in pairs}
         apart = {frozenset(sets[role] for role in pair) for pair in pairs if len(pair) == 2 and pair <= alone}
-        families = list(map(_family, self.labels)) or [()] * len(roles)
+        families = list(map(_stem, self.labels)) or [""] * len(roles)
         members: dict[tuple[Any, int], list[int]] = {}
         for parameter, key in enumerate(zip(families, roles.tolist(), strict=True)):
             members.setdefault(key, []).append(parameter)
@@ -215,10 +236,9 @@ class _Grouping:
         return roles
 
 
-def _family(label: str) -> tuple[str, ...]:
-    """What the labels of one array have in common: layer0, neuron and w of layer0.neuron3.w2."""
-    *path, last = label.split(".")
-    return *("neuron" if part.startswith("neuron") else part for part in path), last.translate(NO_DIGITS)
+def _stem(label: str) -> str:
+    """What the labels of one array have in common: layer.neuron.w of layer0.neuron3.w2."""
+    return label.translate(NO_DIGITS)
 
 
 def _wider(members: list[tuple[Any, frozenset[int], int]], apart: Collection[Any] = ()) -> list[frozenset[int]]:

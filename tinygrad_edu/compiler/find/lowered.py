@@ -25,6 +25,7 @@ class Tensor:
     is_mask         is it of constants that fill up short rows?
     zeros           which elements are 0 whatever the example, if some are
     stages          in how many stages of a loop it is computed, None outside of loops
+    softmax         what the softmax that a logsumexp leaves behind is called, if it has a name of its own
     """
 
     number: int
@@ -37,6 +38,7 @@ class Tensor:
     operation: Any = None
     places: Any = None
     name: str = ""
+    softmax: str = ""
     has_holes: bool = False
     is_mask: bool = False
     zeros: Any = None

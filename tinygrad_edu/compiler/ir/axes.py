@@ -61,7 +61,8 @@ class Reads:
             cuts = {slot: {size} for slot, size in self.sizes.items()}
             for array, row, index, slots in self.jobs:
                 digits = digits_of_axes(index) if isinstance(array, Array) and index.size > 1 else None
-                if digits and (_is_of_stages(array, row, index) or _is_placed(array, int(index.flat[0]), digits)):
+                is_of_stages = digits and isinstance(row, int) and np.ptp(index // array.size)
+                if digits and (is_of_stages or _is_placed(array, int(index.flat[0]), digits)):
                     self._cut(cuts, slots, digits)
             self._axes = {}
             for slot, own in cuts.items():
@@ -162,11 +163,6 @@ def varying(index: Indices, axes: list[Axis]) -> tuple[Indices, list[Axis]]:
     """Positions along those of their axes along which they differ."""
     dims = [d for d in range(index.ndim) if (index.take([0], d) != index).any()] if index.size > 1 else []
     return index[tuple(slice(None) if d in dims else 0 for d in range(index.ndim))], [axes[d] for d in dims]
-
-
-def _is_of_stages(array: Array, row: Any, index: Indices) -> bool:
-    """Are these elements of several stages?"""
-    return isinstance(row, int) and bool(np.ptp(index // array.size))
 
 
 def _is_placed(array: Array, base: int, per_axis: list[list[tuple[int, int]]]) -> bool:

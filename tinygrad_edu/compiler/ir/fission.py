@@ -19,7 +19,7 @@ from .symbols import Symbol
 
 def fission(program: Routine) -> Routine:
     """The program with smaller loops."""
-    names = {leaf.name for leaf in program.leaves} | {stmt.out.array.name for stmt, _ in program.statements()}
+    names = {array.name for array in program.arrays()}
     items: list[Stmt | Loop] = []
     for item in program.items:
         items += _split(program, item, names) if isinstance(item, Loop) else [item]

@@ -7,14 +7,7 @@ from operator import add
 from typing import Any
 
 from ..find.group import REDUCTIONS
-from ..find.lowered import (
-    CONSTANT,
-    Computation,
-    Lowered,
-    Read,
-    Scan,
-    Tensor,
-)
+from ..find.lowered import CONSTANT, Computation, Lowered, Read, Scan, Tensor
 from ..find.normalise import LOGSUMEXP
 from ..find.views import Indices
 from ..trace.placeholder import TAKE
@@ -59,7 +52,7 @@ class Front:
         for old in loop.stage:
             self._rows[old] = len(loop.initial.get(old, ()))
             n = self._rows[old] + loop.length
-            self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable, stages=n)
+            self.arrays[old] = self._made(old, n)
         for old, reads in loop.initial.items():
             array = self.arrays[old]
             for row, read in enumerate(reads):
@@ -121,8 +114,11 @@ class Front:
         if self.t is not None:
             return self.arrays[old], (self._rows[old], self.t, 1)
         if old not in self.arrays:
-            self.arrays[old] = Array(old.name, old.shape, old.batched, old.differentiable)
+            self.arrays[old] = self._made(old)
         return self.arrays[old], None
+
+    def _made(self, old: Tensor, stages: int | None = None) -> Array:
+        return Array(old.name, old.shape, old.batched, old.differentiable, stages=stages, softmax=old.softmax)
 
     def _define(self, old: Tensor) -> None:
         statement = Reads(self, old.shape)

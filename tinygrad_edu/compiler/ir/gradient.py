@@ -87,7 +87,7 @@ class _Reverse:
         self._known = {stmt.value: self.book.get(stmt.out) for stmt in slopes}  # of an earlier gradient
         self.back: list[Stmt | Loop] = []
         self._extra: dict[Stmt, Stmt] = {}  # statement -> one that is to follow it: a softmax
-        self._names = {stmt.out.array.name for stmt, _ in program.statements()}
+        self._names = {array.name for array in program.arrays()}
         self._learning: dict[Symbol, bool] = {}
         self._shares: dict[Array, list[Contribution]] = {}
         if loss is not None:
@@ -346,7 +346,7 @@ class _Reverse:
                 body, over = x.args
                 slope = reduce("softmax", over, body)
                 if is_result:
-                    slope = self._softmax(slope, body, over)
+                    slope = self._softmax(slope, over)
                 self._push(body, share.times(value * slope), (*env, *over))
             case "max_" | "min_":
                 body, over = x.args
@@ -371,13 +371,11 @@ class _Reverse:
         names = {axis: Axis(axis.size) for axis in over}
         return self.book.reduce("sum", names.values(), self.book.renamed(x, names))
 
-    def _softmax(self, slope: Symbol, body: Any, over: Sequence[Axis]) -> Symbol:
+    def _softmax(self, slope: Symbol, over: Sequence[Axis]) -> Symbol:
         """The softmax beside a logsumexp, in an array that is computed with it."""
         stmt = self._now
-        base = body.args[0].array.name if body.op == "get" else ""
-        name = f"A{base[1:]}"
-        if not base.startswith("Z") or name in self._names:
-            name = self._free("softmax_")
+        name = stmt.out.array.softmax
+        name = self._free("softmax_") if not name or name in self._names else name
         self._names.add(name)
         access = self._like(name, stmt.out, over)
         self._extra[stmt] = Stmt(access, slope)

@@ -55,6 +55,7 @@ class Array:
     learns   does it depend on a parameter, with slopes on the way?
     source   of a leaf: ("input", n), ("parameter",) or ("constant",)
     places   of a parameter: where its numbers stand in the vector; of a constant: its numbers
+    softmax  what the softmax beside a logsumexp is called, if it has a name of its own
     """
 
     name: str
@@ -64,6 +65,7 @@ class Array:
     source: tuple[Any, ...] = ()
     places: Any = None
     stages: int | None = None
+    softmax: str = ""
 
     @property
     def size(self) -> int:
@@ -306,3 +308,7 @@ class Routine:
         """Every statement, with the loop in which it stands."""
         for item in self.items:
             yield from ((stmt, item if isinstance(item, Loop) else None) for stmt in item.body)
+
+    def arrays(self) -> dict[Array, None]:
+        """All arrays, in order: leaves, and what is computed."""
+        return dict.fromkeys([*self.leaves, *(stmt.out.array for stmt, _ in self.statements())])

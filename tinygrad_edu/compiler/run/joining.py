@@ -73,8 +73,8 @@ class Size:
 
     def __repr__(self) -> str:
         """As a part of a formula."""
-        text = str(self)
-        return text if text in self.names else f"({text})"
+        is_name = not self.shift and max(self.slopes) == sum(map(abs, self.slopes)) == 1
+        return str(self) if is_name else f"({self!s})"
 
     def __format__(self, spec: str) -> str:
         return repr(self)
@@ -101,9 +101,8 @@ def _sum(slopes: Sequence[Any], shift: Any, names: Sequence[str]) -> str:
     text, terms = "", [term for term in terms if term[0]]
     for factor, name in sorted(terms, key=lambda term: term[0] < 0):
         number = f"{abs(float(factor)):.12g}"
-        sign = " - " if factor < 0 else " + "
-        product = name if name and number == "1" else f"{number} * {name}" if name else number
-        text += (sign if text else sign.strip(" +")) + product
+        sign = (" - " if factor < 0 else " + ") if text else "-" * (factor < 0)
+        text += sign + (name if name and abs(factor) == 1 else f"{number} * {name}" if name else number)
     return text if below == 1 else f"{f'({text})' if len(terms) > 1 else text} // {below}"
 
 
@@ -167,7 +166,8 @@ class Joined:
             if len(which) == 1 or any(numbers):
                 rows = np.array([*numbers, None], object)[:-1].reshape(shape).tolist()
                 factor = repr(numbers[0]) if moving and len(numbers) == 1 else f"np.array({rows})"
-                terms.append(" * ".join([*lines, *([] if lines and factor == "1" else [factor])]))
+                is_one = lines and moving and numbers == [1]
+                terms.append(" * ".join([*lines, *([] if is_one else [factor])]))
         return Positions(" + ".join(terms), self.join(*(x.shape for x in arrays)), first.dtype)
 
     def _object(self, x: Any, *others: Any) -> Any:

@@ -75,9 +75,7 @@ class AnyLength:
         # A slice clears the gradient. Then the program writes those of the parameters that are used.
         self._unused = first.unused if all(build.unused == first.unused for _, build in ends) else slice(None)
         plans = [plan_of(build.lowered, first.contract.request.gradient) for _, build in ends]
-        program = plans[0].program
-        arrays = [*(stmt.out.array for stmt, _ in program.statements()), *program.leaves]
-        taken = {array.name for array in arrays}.union(plans[0].inputs.values())
+        taken = {array.name for array in plans[0].program.arrays()}.union(plans[0].inputs.values())
         names = tuple([name for name in NAMES if name not in taken][: len(axes)])
         joined = Joined(self.sizes, names, plans[0].program.book)
         plan = joined.join(*plans)

@@ -174,8 +174,8 @@ class Variants:
         def again(request: Request, arrays: Arrays) -> tuple[Trace, Build]:
             if request.shapes not in made:
                 self._in_vain += 1
-                traced = self.trace(closure, request, arrays)
-                made[request.shapes] = traced, self._make(traced, closure, facts, request, arrays)
+                other = self.trace(closure, request, arrays if traced.by_example else None)
+                made[request.shapes] = other, self._make(other, closure, facts, request, arrays)
             return made[request.shapes]
 
         def of_any_length(build: Build | None) -> Build | None:

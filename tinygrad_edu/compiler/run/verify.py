@@ -261,7 +261,8 @@ def _fault_at(build: Build, theta: NDArray[Any], arrays: Sequence[NDArray[Any]])
         if wrong or len(plain) < 2 or not _rows_mix(run):
             return wrong
         try:  # perhaps it is rounding
-            other = _Eager(function(*plain[1]), parameters, request)
+            with contract.at(theta.tolist()):
+                other = _Eager(function(*plain[1]), parameters, request)
         except (ValueError, ArithmeticError):
             return None
         value, _, gradients = run(1, 2)
