@@ -70,15 +70,16 @@ USES: list[Use] = [  # each in a line of its own, which the error names
     lambda x, w: next(w * x if part else w for part in (x,)),  # in a generator
     lambda x, w: x * float(x * w),
 ]
+HOW: Any = {"numpy": {}, "javascript": {"backend": "javascript", "example": (1.0,)}}
 
 
-@pytest.mark.parametrize(("use", "backend"), [(USES[-1], "numpy"), *((use, "python") for use in USES)])
+@pytest.mark.parametrize(("use", "backend"), [(USES[-1], "numpy"), *((use, "javascript") for use in USES)])
 @pytest.mark.parametrize("handles", HANDLES)
 def test_a_refusal_is_raised_whatever_the_function_does_with_it(handles: str, use: Any, backend: str) -> None:
     w = Value(2.0)
     line = rf"in line {use.__code__.co_firstlineno} of .*test_tracing.py"
     with pytest.raises(tg.TraceError, match=line) as caught:
-        tg.compile(lambda x: handled(use, *HANDLES[handles])(x, w), [w], backend=backend).predict([1.0, 200.0])
+        tg.compile(lambda x: handled(use, *HANDLES[handles])(x, w), [w], **HOW[backend]).predict([1.0, 200.0])
     assert any("one example" in note for note in caught.value.__notes__)
     assert (type(w), w.data) == (Value, 2.0)
 
