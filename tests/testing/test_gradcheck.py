@@ -391,12 +391,7 @@ ON_FLOATS: list[tuple[Callable[..., Any], float, str, str]] = [  # f, x, the ver
     (lambda x: x * x + 0 * math.exp(x.data), 3.0, "ok", ""),
     (lambda x: x * float(np.cos(float(x.data)) * 0 + 2), 3.0, "ok", ""),
     (lambda x: 1e6 * x * x * FLOAT(x), 3.0, "ok", "by differences of floats"),
-    (
-        lambda x: abs(x) * FLOAT(x),
-        0.0,
-        "kink",
-        "slopes -2 and 2, by differences",
-    ),
+    (lambda x: abs(x) * FLOAT(x), 0.0, "kink", "slopes -2 and 2, by differences"),
     (lambda x: tg.log(x) * FLOAT(x), 1e-7, "undecided", "f is not defined at"),
     (lambda x: tg.sin(1e9 * x) * FLOAT(x), 1.0, "undecided", "by differences"),
 ]

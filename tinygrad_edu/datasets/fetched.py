@@ -18,10 +18,7 @@ FILES = {  # the MD5 of the unpacked bytes
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 LARGEST = 16 + 60_000 * 28 * 28  # bytes: a file that unpacks to more is not read on
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 VARIABLE = "TINYGRAD_EDU_DATA"
 REMEDY = f"name the folder with MNIST's four files by mnist(root) or ${VARIABLE}"
 

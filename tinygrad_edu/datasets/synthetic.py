@@ -27,12 +27,7 @@ def moons(
 
 
 def spirals(
-    n: int = 150,
-    classes: int = 3,
-    noise: float = 0.02,
-    seed: int = 0,
-    *,
-    rng: random.Random | int | None = None,
+    n: int = 150, classes: int = 3, noise: float = 0.02, seed: int = 0, *, rng: random.Random | int | None = None
 ) -> tuple[list[list[float]], list[int]]:
     """Arms that wind around each other from the origin: n points [x, y] and their classes, 0, 1, 2 ... in turn.
 

@@ -217,12 +217,7 @@ def _epoch(
 
 
 def evaluate(
-    model: Module,
-    loss: Callable[[Any, Any], Value],
-    data: Any,
-    batched: bool = False,
-    *,
-    compiled: bool = True,
+    model: Module, loss: Callable[[Any, Any], Value], data: Any, batched: bool = False, *, compiled: bool = True
 ) -> tuple[float, float | None]:
     """(mean loss, accuracy) of a model on data that it is not trained on; None for accuracy without classes.
 

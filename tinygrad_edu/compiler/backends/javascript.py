@@ -29,8 +29,7 @@ CALLED = {"max": "maximum", "min": "minimum", "pow": "power", "mod": "modulo", "
 CALLED |= {name: f"Math.{name}" for name in IN_MATH}
 # The functions in javascript_helpers.js, in their order, and those of them that each calls.
 HELPERS: dict[str, tuple[str, ...]] = dict.fromkeys(
-    "total maximum minimum power sign heaviside modulo sigmoid erfcx erfc erf numbers take placed".split(),
-    (),
+    "total maximum minimum power sign heaviside modulo sigmoid erfcx erfc erf numbers take placed".split(), ()
 ) | {"erfc": ("erfcx",), "erf": ("erfc",)}
 CALLED |= {name: name for name in ("sign", "heaviside", "sigmoid", "erf", "erfc", "power", "take", "placed")}
 

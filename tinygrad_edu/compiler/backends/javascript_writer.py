@@ -44,15 +44,9 @@ class JavaScriptScalars(Scalars):
 class JavaScriptWriter(StraightWriter):
     """Writes the function of a module."""
 
-    forms: ClassVar[Mapping[str, Form]] = {
-        **JavaScript.forms,
-        "relu": Form("{0} <= 0 ? 0 : {0}", CHOICE, (ATOM,)),
-    }
+    forms: ClassVar[Mapping[str, Form]] = {**JavaScript.forms, "relu": Form("{0} <= 0 ? 0 : {0}", CHOICE, (ATOM,))}
     end = ";"
-    heads = (
-        ["for (let t = 0; t < {}; t++) {{", "}"],
-        ["for (let t = {} - 1; t >= 0; t--) {{", "}"],
-    )
+    heads = (["for (let t = 0; t < {}; t++) {{", "}"], ["for (let t = {} - 1; t >= 0; t--) {{", "}"])
     zeros = "new Array({}).fill(0)"
     backward = ()
 

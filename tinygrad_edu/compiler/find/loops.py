@@ -24,17 +24,7 @@ from typing import Any
 import numpy as np
 
 from .group import REDUCTIONS
-from .lowered import (
-    PARAMETER,
-    Computation,
-    Lowered,
-    Read,
-    Scan,
-    Tensor,
-    Terms,
-    every_array,
-    sum_of,
-)
+from .lowered import PARAMETER, Computation, Lowered, Read, Scan, Tensor, Terms, every_array, sum_of
 from .views import Indices
 
 FEWEST = 4  # stages of a loop, besides the first

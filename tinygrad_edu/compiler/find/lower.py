@@ -43,11 +43,7 @@ WORTH = 0.3  # the share of a grid that must be used for the whole product to pa
 
 
 def lower(
-    graph: Graph,
-    groups: Sequence[Group],
-    numbers: Indices,
-    shapes: Sequence[tuple[int, ...]],
-    plain: bool = False,
+    graph: Graph, groups: Sequence[Group], numbers: Indices, shapes: Sequence[tuple[int, ...]], plain: bool = False
 ) -> Lowered:
     """The arrays of a program. `shapes` are those of the inputs. plain=True does not look for matrix products."""
     return _Lowering(graph, groups, numbers, shapes, plain).lowered

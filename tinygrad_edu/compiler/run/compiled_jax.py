@@ -216,11 +216,7 @@ class CompiledJax(Compiled):
                 nonlocal compiled
                 with in_float64(self.jax, dtype == np.float64):  # a program for float32 is verified in float64
                     batch = inputs[:-1] if has_gradient else inputs
-                    arguments = (
-                        parameters,
-                        *([np.full(size, 1 / size, dtype)] if has_gradient else []),
-                        *batch,
-                    )
+                    arguments = (parameters, *([np.full(size, 1 / size, dtype)] if has_gradient else []), *batch)
                     compiled = compiled or program.lower(*arguments).compile(compiler_options=options)
                     if not has_gradient:
                         return np.array(compiled(*arguments))

@@ -11,16 +11,7 @@ from ...viz.picture import Arrow, Box, Kind, Picture
 from ...viz.words import columns, four_digits, visible
 from ..backends.formulas import OPERATORS
 from ..backends.text import Elements, listing
-from ..find.lowered import (
-    CONSTANT,
-    Computation,
-    Lowered,
-    Read,
-    Scan,
-    Tensor,
-    Terms,
-    every_array,
-)
+from ..find.lowered import CONSTANT, Computation, Lowered, Read, Scan, Tensor, Terms, every_array
 from ..ir.axes import access_of, varying
 from ..ir.fission import fission
 from ..ir.front import Front

@@ -149,10 +149,7 @@ REFERENCES: dict[
     "add": several(lambda x, y: x + y, lambda x, y: (1, 1), grid=PAIRS),
     "sub": several(lambda x, y: x - y, lambda x, y: (1, -1), grid=PAIRS),
     "mul": several(lambda x, y: x * y, lambda x, y: (y, x), grid=PAIRS),
-    "div": several(
-        lambda x, y: x / y,
-        lambda x, y: (1 / y, -x / y**2),
-    ),
+    "div": several(lambda x, y: x / y, lambda x, y: (1 / y, -x / y**2)),
     "neg": one(lambda x: -x, lambda x: -1),
     "abs": one(lambda x: -x if x < 0 else x, sign),
     "pow": several(

@@ -63,12 +63,7 @@ FUNCTIONS: dict[str, Function] = {
     "log10": Function(2, lambda x: 1 / (x * e.constants(x)[3]), formula=lambda x: e.log(x) / e.constants(x)[3]),
     "log1p": Function(1, lambda x: 1 / (1 + x), _log_range(arb.log1p, -1), lambda x: e.log(1 + x), concave=True),
     "sqrt": Function(0.5, lambda x: 1 / (2 * e.sqrt(x)), monotone(arb.sqrt)),
-    "sin": Function(
-        1,
-        lambda x: e.cos(x),
-        wave(arb.sin),
-        lambda x: (_turned(-x) - _turned(x)) / 2 * x.i(),
-    ),
+    "sin": Function(1, lambda x: e.cos(x), wave(arb.sin), lambda x: (_turned(-x) - _turned(x)) / 2 * x.i()),
     "cos": Function(1, lambda x: -e.sin(x), wave(arb.cos), lambda x: (_turned(x) + _turned(-x)) / 2),
     "tan": Function(1, lambda x: 1 / (e.cos(x) * e.cos(x)), formula=lambda x: e.sin(x) / e.cos(x)),
     "asin": Function(1, lambda x: 1 / e.sqrt(1 - x * x), monotone(arb.asin)),
