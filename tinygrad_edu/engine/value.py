@@ -227,7 +227,7 @@ class Value(Methods, Operators):
             tell_watchers()
         undo = map(setattr, leaves, repeat("grad"), before)
         try:
-            if any(before) or kind is not float:  # 0.0 + Fraction would be a float
+            if any(before) or {*map(type, before)} != {kind}:  # 0.0 + Fraction would be a float
                 for leaf in leaves:
                     leaf.grad = zero
             self.grad = seed
