@@ -18,8 +18,7 @@ from ..trace.containers import Part, parts_of
 from ..trace.lending import put_numbers, read_numbers
 from ..trace.nesting import Fields, size_of
 from ..trace.random_numbers import drawn_rows, with_draws
-from ..trace.tracing import Draws
-from ..trace.tricks import following_functions
+from ..trace.tracing import Draws, following_functions
 from .base import CompiledFunction
 from .batches import Irregular, as_arrays, check_indices
 from .build import Broken, Build, Request, is_finite

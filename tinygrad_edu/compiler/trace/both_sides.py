@@ -35,6 +35,7 @@ from .items import is_same, item, itself
 from .lending import Place, swapped
 from .placeholder import PACKAGE, Placeholder
 from .tracked import Tracked, chosen, question_of
+from .tricks import codes_in, with_constants
 
 PRINTING = {"print", "display", "write", "debug", "info", "warning", "error", "set_description", "set_postfix"}
 SIDE = "__tinygrad_edu_side__"
@@ -159,7 +160,7 @@ def _name(text: str) -> ast.Name:
 
 
 def _call(function: Callable[..., Any], *arguments: ast.expr) -> ast.Call:
-    """A call of one of FUNCTIONS_OF: `_with_functions` puts the function in the place of its key."""
+    """A call of one of FUNCTIONS_OF: `with_constants` puts the function in the place of its key."""
     return ast.Call(ast.Constant(_key(function)), list(arguments), [])
 
 
@@ -455,22 +456,6 @@ def _names(tree: ast.expr) -> set[str]:
     return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.expr)}
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code of functions inside of a code, without that of the sides."""
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            of_function = part.co_name[0] != "<" or part.co_name == "<lambda>"  # no comprehension
-            if of_function and SIDE not in part.co_varnames[: part.co_argcount]:
-                yield part
-            yield from _codes(part)
-
-
-def _with_functions(code: CodeType) -> CodeType:
-    """The code with our functions as constants: no name of ours stands anywhere where another thread sees it."""
-    constants = (_with_functions(x) if isinstance(x, CodeType) else x for x in code.co_consts)
-    return code.replace(co_consts=tuple(FUNCTIONS_OF.get(x, x) if isinstance(x, str) else x for x in constants))
-
-
 @functools.lru_cache(maxsize=64)
 def _written(name: str, source: str, flags: int) -> dict[CodeType, CodeType]:
     """The code in a source, and what it becomes."""
@@ -478,9 +463,9 @@ def _written(name: str, source: str, flags: int) -> dict[CodeType, CodeType]:
         warnings.simplefilter("ignore")
         try:
             tree = ast.parse(source)
-            before = list(_codes(compile(tree, name, "exec", flags, True)))
+            before = list(codes_in(compile(tree, name, "exec", flags, True), SIDE))
             tree = ast.fix_missing_locations(_Writer(tree).visit(tree))
-            after = list(_codes(_with_functions(compile(tree, name, "exec", flags, True))))
+            after = list(codes_in(with_constants(compile(tree, name, "exec", flags, True), FUNCTIONS_OF), SIDE))
         except (SyntaxError, ValueError, RecursionError):
             return {}
     same = [(code.co_name, code.co_firstlineno) for code in before]

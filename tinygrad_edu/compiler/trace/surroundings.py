@@ -23,6 +23,7 @@ from ...engine.watch import watch
 from .lending import Place, read_numbers, swapped
 from .placeholder import PACKAGE, Constant, Placeholder
 from .tracked import Tracked
+from .tricks import names_in
 
 LONG = 1000  # numbers in a list; of a longer one nothing is watched unless the program has its numbers
 WIDE = 50  # numbers in the modules of this package; of wider models their sizes are not watched
@@ -180,7 +181,7 @@ class Surroundings:
         if not _is_users(function.__module__ or "") or function.__code__.co_filename.startswith(PACKAGE):
             return
         self.functions.append(function)
-        own = _names(function.__code__)
+        own = names_in(function.__code__)
         self._names |= own
         for name in own & function.__globals__.keys():
             self._visit(name, Place(function.__globals__, name), function.__globals__[name])
@@ -223,12 +224,6 @@ def _draws(x: Any) -> bool:
 def _is_tracked(x: Any) -> bool:
     """Is it a Value whose number is tracked?"""
     return isinstance(x, Value) and not isinstance(x, Placeholder) and isinstance(x.data, Tracked)
-
-
-@functools.lru_cache(maxsize=1024)
-def _names(code: types.CodeType) -> frozenset[str]:
-    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    return frozenset(code.co_names).union(*map(_names, inner))
 
 
 def _is_of_values(x: Any) -> bool:

@@ -36,9 +36,10 @@ from .placeholder import (
     refuse,
     users_frame,
 )
-from .random_numbers import Draw, generators, put_states
+from .random_numbers import Draw, factor, follower, generators, of_modules, put_states
+from .surroundings import Surroundings
 from .tracked import Tracked, kept_number, put_number
-from .tricks import following_functions
+from .tricks import FOLLOWED
 
 # --- Tracing --------------------------------------------------------------------------------------------------
 
@@ -376,6 +377,24 @@ def trace_function(
     kinds = [WholeInput if is_whole else Placeholder for is_whole in whole or [False] * len(shapes)]
     inputs = list(map(placeholders, names, shapes, kinds))
     return Tracer().run(function, parameters, names, shapes, inputs, with_outputs)
+
+
+def following_functions(function: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
+    """Inside the block, max, min and the functions of `math` record Tracked numbers, in a thread that traces.
+
+    max and min compare item after item, and the outcomes would be others for nearly every example. Functions of
+    `math` take plain floats only. Random functions, and Dropout, note what is drawn, or take what was drawn. Where
+    the function reads one of these, or a generator, by a name of its own, as after `from math import exp`, the
+    other stands there too.
+    """
+    others = [(Place(*key, "attribute"), other) for key, other in (FOLLOWED | of_modules()).items()]
+    of_original = {id(place.get()): other for place, other in others}
+    (read := Surroundings(function, ())).facts()
+    if watch.tracer:
+        watch.tracer.around = read.around
+    named = [(place, of_original.get(id(x)) or follower(x)) for place, x in read.builtin]
+    dropout = Place(watch, "factor", "attribute"), factor
+    return swapped([dropout, *others, *(pair for pair in named if pair[1])])
 
 
 def argument_names(function: Callable[..., Any], n: int) -> list[str]:

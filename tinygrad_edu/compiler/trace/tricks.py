@@ -1,7 +1,9 @@
 """Tricks: what the tracer must know, and only the interpreter can tell.
 
 max, min and the functions of `math` would take a number that is followed for a plain one, or fail: others stand
-in their place while a function is traced. So do those of `random`, which note what is drawn.
+in their place while a function is traced (`FOLLOWED`). What a function reads besides its arguments is told by the
+names in its bytecode alone (`names_in`). Python takes one side of a branch: for both, the function runs from other
+bytecode (`codes_in`, `with_constants`).
 """
 
 import builtins
@@ -9,17 +11,14 @@ import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 from ...engine.rules import RULES
 from ...engine.value import Value
 from ...engine.watch import watch
-from .lending import Place, swapped
 from .placeholder import Placeholder
-from .random_numbers import factor, follower, of_modules
-from .surroundings import Surroundings
 from .tracked import Tracked, chosen
 
 SORTED = 32  # numbers that sorted() follows: of more, the order is a part of the path
@@ -35,24 +34,6 @@ _MADE: dict[str, Callable[..., Any]] = {  # of other operations
     "isinf": lambda x: abs(x) == math.inf,
     "isfinite": lambda x: abs(x) < math.inf,
 }
-
-
-def following_functions(function: Callable[..., Any]) -> AbstractContextManager[None]:
-    """Inside the block, max, min and the functions of `math` record Tracked numbers, in a thread that traces.
-
-    max and min compare item after item, and the outcomes would be others for nearly every example. Functions of
-    `math` take plain floats only. Random functions, and Dropout, note what is drawn, or take what was drawn. Where
-    the function reads one of these, or a generator, by a name of its own, as after `from math import exp`, the
-    other stands there too.
-    """
-    others = [(Place(*key, "attribute"), other) for key, other in (_FOLLOWED | of_modules()).items()]
-    of_original = {id(place.get()): other for place, other in others}
-    (read := Surroundings(function, ())).facts()
-    if watch.tracer:
-        watch.tracer.around = read.around
-    named = [(place, of_original.get(id(x)) or follower(x)) for place, x in read.builtin]
-    dropout = Place(watch, "factor", "attribute"), factor
-    return swapped([dropout, *others, *(pair for pair in named if pair[1])])
 
 
 def _of_math(name: str) -> Callable[..., Any]:
@@ -118,9 +99,35 @@ def _sorted(items: Any, /, *, key: Any = None, reverse: Any = False) -> Any:
     return [x for x, _ in rows]
 
 
-_FOLLOWED: dict[tuple[Any, str], Any] = {
+FOLLOWED: dict[tuple[Any, str], Any] = {
     **{(math, name): _of_math(name) for name in (*_MATH, "log", "pow", "fabs", *_MADE)},
     (builtins, "max"): _followed("max", operator.gt),
     (builtins, "min"): _followed("min", operator.lt),
     (builtins, "sorted"): _sorted,
 }
+
+
+# --- Bytecode -------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1024)
+def names_in(code: CodeType) -> frozenset[str]:
+    """The names in a code, and in that of the functions in it: of globals, attributes and modules."""
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return frozenset(code.co_names).union(*map(names_in, inner))
+
+
+def codes_in(code: CodeType, without: str) -> Iterator[CodeType]:
+    """The code of functions inside of a code, without those that have an argument of this name."""
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            of_function = part.co_name[0] != "<" or part.co_name == "<lambda>"  # no comprehension
+            if of_function and without not in part.co_varnames[: part.co_argcount]:
+                yield part
+            yield from codes_in(part, without)
+
+
+def with_constants(code: CodeType, others: Mapping[str, Any]) -> CodeType:
+    """The code with other constants for some texts: no name of ours stands where another thread sees it."""
+    constants = (with_constants(x, others) if isinstance(x, CodeType) else x for x in code.co_consts)
+    return code.replace(co_consts=tuple(others.get(x, x) if isinstance(x, str) else x for x in constants))
