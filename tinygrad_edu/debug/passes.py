@@ -100,8 +100,8 @@ def counting(order: list[Value], moved: Sequence[Value] = ()) -> tuple[str, list
         "the leaves that are used more than once": [leaf for leaf in leaves if uses[leaf] > 1],
         "all leaves": leaves,
     }
-    name, found = next((name, found) for name, found in kinds.items() if found)
-    return "all leaves" if len(found) == len(leaves) else name, found
+    name, chosen = next((name, some) for name, some in kinds.items() if some)
+    return "all leaves" if len(chosen) == len(leaves) else name, chosen
 
 
 # --- What the graph still tells of the passes --------------------------------------------------------------

@@ -68,10 +68,10 @@ def gradients(root: Value, wrt: Value | Iterable[Value], create_graph: bool = Fa
     return [adjoints[value] if value in adjoints else number(0) for value in wrt]
 
 
-def values_of(given: Any, sentence: str) -> list[Value]:
+def values_of(wanted: Any, sentence: str) -> list[Value]:
     """The Values of a list, or the parameters of a model. Raises TypeError, which begins with the sentence."""
-    given = given.parameters() if callable(getattr(given, "parameters", None)) else given
-    values = list(given) if is_row(given) else [given]
+    wanted = wanted.parameters() if callable(getattr(wanted, "parameters", None)) else wanted
+    values = list(wanted) if is_row(wanted) else [wanted]
     for value in values:
         if not isinstance(value, Value):
             raise TypeError(f"{sentence}, got {reprlib.repr(value)} ({type(value).__name__}).")

@@ -11,14 +11,14 @@ from ..engine.value import Value
 def distinct(parameters: Any, user: str, does: str = "clips") -> list[Value]:
     """The parameters, each once: one that is used twice moves once. Raises TypeError unless they are Values."""
     try:
-        found: list[Value] = list(dict.fromkeys(parameters))
+        values: list[Value] = list(dict.fromkeys(parameters))
     except TypeError:
         shown = reprlib.repr(parameters)
         raise TypeError(f"{user} takes a list of Values, got {shown}: pass model.parameters().") from None
-    for parameter in found:
+    for parameter in values:
         if not isinstance(parameter, Value):
             raise TypeError(f"{user} {does} Values, got {parameter!r}: pass model.parameters().")
-    return found
+    return values
 
 
 def setting(sentence: str, fits: Callable[[Any], bool], **named: Any) -> Any:

@@ -169,14 +169,14 @@ class Variants:
         self, traced: Trace, closure: Closure, facts: Facts, request: Request, arrays: Arrays | None
     ) -> Build:
         """The program of a trace, with the length of the inputs as a variable where this is possible."""
-        made: dict[Any, tuple[Trace, Build]] = {}  # for other lengths, by shapes
+        builds: dict[Any, tuple[Trace, Build]] = {}  # for other lengths, by shapes
 
         def again(request: Request, arrays: Arrays) -> tuple[Trace, Build]:
-            if request.shapes not in made:
+            if request.shapes not in builds:
                 self._in_vain += 1
                 other = self.trace(closure, request, arrays if traced.by_example else None)
-                made[request.shapes] = other, self._make(other, closure, facts, request, arrays)
-            return made[request.shapes]
+                builds[request.shapes] = other, self._make(other, closure, facts, request, arrays)
+            return builds[request.shapes]
 
         def of_any_length(build: Build | None) -> Build | None:
             if not self.step.takes_lengths or self._in_vain >= IN_VAIN:
