@@ -221,7 +221,7 @@ table = str(step.groups).splitlines()
 print("\n".join([table[1], *(line for line in table if "matrix product " in line and "->" not in line)]))
 
 # %% [markdown]
-# (B, 8, 48) is query, key and value of all places in one product, since 48 is 3 · 16. The next two products have
+# Query, key and value of all places are three products, (B, 8, 16) each. The next two products have
 # heads: the fits of all places to all places, (8, 8) in 4 heads, and the values mixed by their shares. Where
 # another array is added to a product, it is one of the two additions on the straight line of the picture. Nobody
 # told the compiler what a head is.

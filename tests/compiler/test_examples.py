@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 def compiles(function: Any, parameters: Any, *batches: Any) -> Any:
     """The compiled function, after it has agreed with the engine on each batch, in Python and in NumPy."""
     for backend in ("python", "numpy"):
-        step: Any = tg.compile(function, parameters, backend=backend)  # type: ignore[call-overload]
+        step: Any = tg.compile(function, parameters, backend=backend)  # type: ignore[call-overload]  # any name
         for batch in batches:
             check(step, function, parameters, *batch)
     return step

@@ -485,7 +485,8 @@ def test_points_beside_the_constants_of_a_rule() -> None:
     closed = 9.25
     rule = Rule("mine", "mine", forward, lambda u, o, x: (u,), 1)
     points = beside_constants(rule)
-    assert {x for (x,) in points if x % 0.25 == 0} == {c + d for c in (2.5, 7.5, 9.25) for d in (-0.5, 0, 0.5)}
+    around = {c + d for c in (2.5, 7.5, 9.25) for d in (-0.5, -0.25, 0, 0.25, 0.5)}
+    assert {x for (x,) in points if x % 0.25 == 0} == around | {-11.25, -3.75, 3.75, 5.0, 11.25}  # 1.5 c, c / 1.5
     points += beside_constants(rule_of("x * 3.5", "u * y * 5.5", "u * x", domain=(Interval(0), Interval(0, 4))))
     assert {(math.nextafter(7.5, 8),), (3.5, 1.0), (3.5, 0.7), (5.5, 1.0), (1.0, 3.5), (3.5, 3.5)} <= {*points}
     assert (1.0, 5.5) not in points

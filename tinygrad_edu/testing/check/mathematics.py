@@ -6,6 +6,7 @@ the larger term (`size`, `slope_size`), and the row says which terms.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -41,10 +42,33 @@ def one(f: Any, slope: Any, *special: float, **more: Any) -> Reference:
 
 
 PAIRS = list(itertools.product(SHORT, SHORT))
-EXPONENTS = [y for x in SHORT if abs(x) < 2**53 for y in (x, -x)]
-POWERS = [(x, y) for x in SHORT for y in EXPONENTS if x > 0 or (x and not y % 1)]
-BETWEEN_JUMPS = [(x, y) for x, y in PAIRS if y and x % y and abs(x / y) < 1e15]
-FACTORS = st.sampled_from([2, 4, 6, 14]).flatmap(lambda n: st.tuples(*[st.floats(-1e150, 1e150)] * n))
+FACTOR = st.one_of(st.floats(-50, 50), st.floats(-1e150, -1e-150), st.floats(1e-150, 1e150), st.just(0.0))
+FACTORS = st.sampled_from([2, 4, 6, 14]).flatmap(lambda n: st.tuples(*[FACTOR] * n))
+LISTS: list[tuple[float, ...]] = [
+    *itertools.product(SHORT[:-2], SHORT[:-2]),
+    (1e16, 1.0, -1e16),
+    (30.0, -40.0, 1e-9, 2.0, 29.5, -1e4, 3.3),
+]
+
+# A base above 0 with any exponent, results in and out of range; below 0, whole exponents.
+BASES = [1e-300, 3e-20, 0.3, *(math.nextafter(1, e) for e in (0, 1, 2)), 1 + 1e-9, 2.0, 40.1, 7e150, LARGEST]
+EXPONENTS = [-1e9, -40.3, -2.0, -1.0, -0.6, -1e-9, 1e-20, 0.1, 0.5, 1.0, 1.02, 2.0, 3.7, 40.0, 1e9]
+POWERS = [
+    *itertools.product(BASES, EXPONENTS),
+    *itertools.product([-2.0, -0.7, -1e100], [-3.0, -1.0, 1.0, 2.0, 40.0]),
+]
+IN_RANGE = st.tuples(st.floats(TINY, LARGEST), st.floats(-700, 700)).map(
+    lambda p: (p[0], p[1] / math.log(p[0]) if p[0] != 1 else p[1])
+)
+ANY_POWER = st.one_of(
+    st.tuples(st.floats(TINY, LARGEST), st.floats(-50, 50)),
+    IN_RANGE,
+    st.tuples(st.floats(-1e50, -1e-50), st.integers(-9, 9).map(float)),
+)
+QUARTERS = (math.pi / 2, -math.pi / 2, math.pi, 1e22)
+FAR = (1.0, -1.0, 1.35e154, -3e158, 9e160)  # where x^2 overflows, and 1/x^2 is not yet 0
+STEPS = [*(k / 8 for k in (-83, -41, -9, -1, 3, 5, 27, 103, 701)), -3e-20, 1e5 + 0.3, -1e9 / 7]
+BETWEEN_JUMPS = [(x, y) for x in STEPS for y in STEPS if x % y]
 
 
 # --- Mathematics --------------------------------------------------------------------------------------------
@@ -132,7 +156,7 @@ def power_slopes(x: Any, y: Any) -> Any:
 def power(exponent: Any) -> Reference:
     """x ** exponent, for one constant exponent."""
     n = exponent if isinstance(exponent, int) else mp.mpf(exponent)
-    return one(lambda x: x**n, lambda x: n * x ** (n - 1) if n else 0)
+    return one(lambda x: x**n, lambda x: n * x ** (n - 1) if n else 0, 1.0)
 
 
 def leaky_relu(alpha: Any) -> Reference:
@@ -149,14 +173,18 @@ REFERENCES: dict[
     "add": several(lambda x, y: x + y, lambda x, y: (1, 1), grid=PAIRS),
     "sub": several(lambda x, y: x - y, lambda x, y: (1, -1), grid=PAIRS),
     "mul": several(lambda x, y: x * y, lambda x, y: (y, x), grid=PAIRS),
-    "div": several(lambda x, y: x / y, lambda x, y: (1 / y, -x / y**2)),
+    "div": several(
+        lambda x, y: x / y,
+        lambda x, y: (1 / y, -x / y**2),
+        grid=[*((x, y) for x, y in PAIRS if y), (1e-310, 1e-309), (-1e-320, 3e-318)],
+    ),
     "neg": one(lambda x: -x, lambda x: -1),
     "abs": one(lambda x: -x if x < 0 else x, sign),
     "pow": several(
         mp.power,
         power_slopes,
         grid=POWERS,
-        strategy=st.tuples(st.floats(TINY, LARGEST), st.floats(-50, 50)),
+        strategy=ANY_POWER,
         # where x^y is subnormal, its slopes have its digits; where it is inf, the slope for y is
         slope_size=lambda x, y: (SMALLEST_NORMAL * abs(y / x), SMALLEST_NORMAL * abs(mp.log(abs(x)))),
     ),
@@ -173,32 +201,32 @@ REFERENCES: dict[
     ),
     "sign": one(sign, lambda x: 0),
     "detach": one(lambda x: x, lambda x: 0),
-    "sqrt": one(mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x))),
+    "sqrt": one(mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x)), 1.0),
     "exp": one(mp.exp, mp.exp),
     "exp2": one(
         lambda x: mp.mpf(2) ** x,
         lambda x: (2**x if 2**x < LIMIT else mp.inf) * mp.log(2),  # where 2^x is inf, its slope is
     ),
     "expm1": one(mp.expm1, mp.exp),
-    "log": one(mp.log, lambda x: 1 / x),
-    "log2": one(lambda x: mp.log(x, 2), lambda x: 1 / (x * mp.log(2))),
-    "log10": one(mp.log10, lambda x: 1 / (x * mp.log(10))),
+    "log": one(mp.log, lambda x: 1 / x, 1.0),
+    "log2": one(lambda x: mp.log(x, 2), lambda x: 1 / (x * mp.log(2)), 1.0),
+    "log10": one(mp.log10, lambda x: 1 / (x * mp.log(10)), 1.0),
     "log1p": one(mp.log1p, lambda x: 1 / (1 + x)),
-    "sin": one(mp.sin, mp.cos),
-    "cos": one(mp.cos, lambda x: -mp.sin(x)),
-    "tan": one(mp.tan, lambda x: 1 / mp.cos(x) ** 2),
+    "sin": one(mp.sin, mp.cos, *QUARTERS),
+    "cos": one(mp.cos, lambda x: -mp.sin(x), *QUARTERS),
+    "tan": one(mp.tan, lambda x: 1 / mp.cos(x) ** 2, *QUARTERS),
     "asin": one(mp.asin, asin_slope),
     "acos": one(mp.acos, lambda x: -asin_slope(x)),
-    "atan": one(mp.atan, lambda x: 1 / (1 + x * x)),
+    "atan": one(mp.atan, lambda x: 1 / (1 + x * x), *FAR),
     "sinh": one(mp.sinh, mp.cosh),
     "cosh": one(mp.cosh, mp.sinh),
-    "asinh": one(mp.asinh, lambda x: 1 / mp.sqrt(1 + x * x)),
+    "asinh": one(mp.asinh, lambda x: 1 / mp.sqrt(1 + x * x), *FAR),
     "acosh": one(mp.acosh, lambda x: 1 / mp.sqrt((x - 1) * (x + 1))),
     "atanh": one(mp.atanh, lambda x: 1 / ((1 - x) * (1 + x))),
     "tanh": one(mp.tanh, sech2, 0.5, -0.5),
     "erf": one(mp.erf, bell),
     "erfc": one(erfc, lambda x: -bell(x)),
-    "sigmoid": one(logistic, logistic_slope),
+    "sigmoid": one(logistic, logistic_slope, 1.0, -1.0),
     "softplus": one(lambda x: mp.log1p(mp.exp(x)), logistic),
     "relu": one(lambda x: max(x, 0), lambda x: int(x > 0)),
     "leaky_relu": leaky_relu,
@@ -231,7 +259,7 @@ REFERENCES: dict[
     "dot": several(
         dot,
         lambda *inputs: sum(reversed(halves(inputs)), ()),
-        grid=list(itertools.combinations(SHORT[:-1], 4)),
+        grid=[pair for a in LISTS for pair in ((*a, *a), (*a, *reversed(a)))],
         strategy=FACTORS,
         size=lambda *inputs: dot(*map(abs, inputs)),
         n_arrays=2,

@@ -95,7 +95,8 @@ def formula_mistake(case: Case, point: Point, place: int) -> str:
 
 def _point_rows(case: Case, point: Point) -> Iterator[Row]:
     """The failing point first, then others of ordinary size."""
-    for p in [point, *(p for p in case.tame if len(p) == len(point))]:
+    tame = (p for p in case.points if len(p) == len(point) and all(0.05 < abs(x) < 20 for x in p))
+    for p in [point, *tame]:
         with contextlib.suppress(Exception):  # another failure, at another point
             out, *got = case.at_precision(200, p)
             if slopes := case.exact(p)[1:]:

@@ -23,13 +23,15 @@ LENGTHS = (1, 2, 3, 7)  # of the inputs of a reduction
 
 def near(point: float) -> list[float]:
     """The neighbours of a point, from the very next float to a distance of 1/2."""
-    steps = [s * 2.0**-k for k in range(1, 50, 8) for s in (-1, 1)]
+    steps = [s * 2.0**-k for k in (1, 2, 4, 7, 11, 16, 22, 30, 37, 40, 45, 50) for s in (-1, 1)]
     return [math.nextafter(point, -math.inf), math.nextafter(point, math.inf), *(point + s for s in steps)]
 
 
 MAGNITUDES = [
-    *(TINY, SMALLEST_NORMAL, LARGEST),
-    *(2.0**e for e in range(-1024, 1024, 64)),  # also where squares and fourth powers overflow
+    *(TINY, 1e-310, SMALLEST_NORMAL, LARGEST),
+    *(2.0**256, 2.0**512, 2.0**1023),  # where fourth powers, squares and doubles overflow
+    *(1.7 * 10.0**e for e in range(-307, 308, 18)),
+    *(math.pi * 10.0**e for e in range(-20, 21)),
     *(math.pi / 2 * 10.0**e for e in range(-20, 21)),
     *(k / 2 for k in range(1, 81)),
     *(0.037 + k / 10 for k in range(30)),
@@ -139,12 +141,15 @@ def grid_of(rule: Rule, special: Point = ()) -> list[Point]:
 def beside_constants(rule: Rule) -> list[Point]:
     """Points at the numbers that a rule is written with, and beside them: its thresholds and windows lie there."""
     numbers = sorted({*_constants(rule.forward), *_constants(rule.backward)}, key=abs)
-    close = [x for c in numbers for x in (c, *near(c))]
+    close = [x for c in numbers for x in (c, -1.5 * c, c * 1.5, c / 1.5, *near(c))]
     points: list[Point] = [(x,) for x in close]
     if rule.n_inputs != 1:
         several = range(rule.n_inputs or 2)
-        points = [tuple(x if i == j else y for j in several) for x in close for i in several for y in (1.0, 0.7)]
-        points += itertools.combinations_with_replacement(numbers, len(several))
+        points = [
+            tuple(x if i == j else y for j in several) for x in close for i in several for y in (1.0, 0.7, 2.0)
+        ]
+        points += itertools.product(numbers, repeat=len(several)) if len(several) == 2 else []
+        points += [tuple(0.7 * c if i == j else 0.7 for j in several) for c in numbers for i in several]
     return [point for point in dict.fromkeys(points) if all(map(math.isfinite, point)) and inside(rule)(point)]
 
 
