@@ -27,7 +27,7 @@ from .reference import Reference
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 REPEATS = 40  # points that fail before a property is given up
 ORDINARY = 1e6  # beyond it, failures are searched for as well when there are enough of them below
-FRACTIONS = [Fraction(k, 3) for k in range(-8, 9, 3)]
+FRACTIONS = [Fraction(-7, 3), Fraction(1, 10), Fraction(5, 2), Fraction(-1, 6), Fraction(22, 7), Fraction(1, 2)]
 Property = Callable[[Case, Any], None]
 
 
@@ -129,7 +129,7 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
     _at(case, [(x,) for x in (math.inf, -math.inf) if n == 1 and inside(rule)((x,))], properties.runs)
     if not case.tells(Kind.FORMULA) and not case.floats_only:
         moderate = [*tame, *_some([p for p in points if properties.is_moderate(case, p)], 60)]
-        fewer = 1 + settings().max_examples // 4
+        fewer = max(10, settings().max_examples // 4)
         _everywhere(case, moderate, strategy, properties.has_right_second_derivatives, max_examples=fewer)
         if not foreign:
             _at(case, tame, properties.keeps_digits)
@@ -139,8 +139,8 @@ def _examine(case: Case, strategy: st.SearchStrategy[Point], own: bool) -> None:
         _at(case, tame, properties.is_the_same_on_arrays)
         case.numbers.append("arrays")
     if not case.tells(Kind.FORMULA) and not foreign:
-        for length in [n] if n else (2, 4):
-            rows = filter(inside(rule), itertools.combinations(FRACTIONS, length))
+        for length in [n] if n else (2, 4, 6):
+            rows = filter(inside(rule), itertools.islice(itertools.permutations(FRACTIONS, length), 40))
             exact = itertools.takewhile(lambda inputs: properties.is_rational(case, inputs), rows)
             _at(case, exact, properties.is_exact_on_fractions)
 

@@ -286,9 +286,11 @@ def on_floats(at: Along, x: float, here: Sample, analytic: float) -> Verdict:
         nearest = min(max(analytic, low), high)
         verdict = "kink" if abs(analytic - nearest) <= error else "WRONG"
         return Verdict(nearest, error, verdict, f"slopes {low:.4g} and {high:.4g}, {note}")
-    if error > 0.01 * abs(fine):
-        return Verdict(fine, error, "undecided", note)
-    return Verdict(fine, error, "ok" if abs(analytic - fine) <= error else "WRONG", note)
+    verdict = "ok" if abs(analytic - fine) <= error else "WRONG"
+    is_rough = error > 1e-3 * max(abs(analytic), abs(fine))
+    if abs(fine - coarse) > 0.1 * abs(fine) or (verdict == "ok" and is_rough):
+        verdict = "undecided"
+    return Verdict(fine, error, verdict, note)
 
 
 def by_recipe(at: Along, x: float, analytic: float, h: float, passes: Any) -> Verdict:
