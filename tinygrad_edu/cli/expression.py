@@ -1,33 +1,27 @@
-"""An expression from the command line, `tanh(a*b + c)` with a=2, as a graph: parsed by `ast`, never evaluated.
+"""An expression from the command line, `tanh(a*b + c)` with a=2, as a graph.
 
-It may have names, numbers, + - * / **, and our own functions. Everything else is an ExpressionError: one line that
-says what is wrong.
+It may have names, numbers, + - * / **, and our own functions. Everything else is an ExpressionError, one line that
+says what is wrong, before anything is computed.
 """
 
 import ast
 import difflib
-import operator
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
+from ..engine.parsing import ParsedExpression
 from ..engine.rules import RULES
 from ..engine.value import Value
-from ..viz.words import clipped, four_digits, visible
+from ..viz.words import clipped, visible
 
 LONGEST = 1000  # characters
-OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-}
+SIGNS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub, ast.UAdd)
+PARTS = (ast.Expression, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, *SIGNS)
 WRITTEN_WITH_SIGNS = {"add", "sub", "mul", "div", "neg", "pow", "pow_n", "dot"}
 FUNCTIONS = {name: rule for name, rule in RULES.items() if name not in WRITTEN_WITH_SIGNS}
+CALLED = {f"{name}()": rule for name, rule in FUNCTIONS.items()}  # so that a variable may have the same name
 
 
 class ExpressionError(ValueError):
@@ -51,66 +45,20 @@ class Expression:
         text = text.strip()
         self.text: str = text
         self.__name__ = text  # what a report calls the function
-        self.names: list[str] = []
-        try:
-            self._compute = self._function(_parsed(text))
-        except RecursionError:
-            raise ExpressionError("The expression is nested too deeply.") from None
+        self._parsed = _parsed(text)
+        self.names: list[str] = [name for name in self._parsed.names if name not in CALLED]
         if not self.names:
             raise ExpressionError(f"{text!r} has no variable to take a derivative by, such as x.")
 
     def __call__(self, *numbers: Any) -> Any:
         """The result for numbers or Values, one per name. Raises ExpressionError outside a function's domain."""
         try:
-            return self._compute(dict(zip(self.names, numbers, strict=True)))
+            result = self._parsed.value(CALLED | dict(zip(self.names, numbers, strict=True)))
+            return Value(result).data if isinstance(result, complex) else result  # Value says why it is no result
         except OverflowError:
             raise ExpressionError("A number in the expression is too large for a float.") from None
-        except TypeError as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise ExpressionError(f"It cannot be computed: {error}") from None
-
-    def _function(self, node: ast.expr) -> Callable[[dict[str, Any]], Any]:
-        """The function of the numbers by name that a part of the expression is."""
-        match node:
-            case ast.Name(id=name):
-                self.names += [name] * (name not in self.names)
-                return operator.itemgetter(name)
-            case ast.Constant(value=number) if _is_number(node):
-                return lambda numbers: float(number)  # type: ignore[arg-type]  # a number
-            case ast.BinOp(op=sign, left=left, right=right) if type(sign) in OPERATORS:
-                function, parts = OPERATORS[type(sign)], [left, right]
-            case ast.UnaryOp(op=sign, operand=operand) if type(sign) in OPERATORS:
-                function, parts = OPERATORS[type(sign)], [operand]
-            case ast.Call(args=parts):
-                function = self._called(node)
-            case ast.BinOp(op=sign) | ast.UnaryOp(op=sign):
-                hint = " Write a power with **, as in a**2." * isinstance(sign, ast.BitXor)
-                raise ExpressionError(f"{self._shown(node)} has an operator other than + - * / **.{hint}")
-            case _:
-                text = f"{self._shown(node)} is not allowed"
-                raise ExpressionError(f"{text}: use names, numbers, + - * / ** and functions.")
-        operands = [self._function(part) for part in parts]
-        return lambda numbers: _applied(function, [operand(numbers) for operand in operands])
-
-    def _called(self, node: ast.Call) -> Any:
-        """The rule that is called, with its parameters."""
-        shown, name = self._shown(node.func), getattr(node.func, "id", "")
-        if _is_number(node.func) or isinstance(node.func, ast.BinOp | ast.UnaryOp | ast.Call):
-            text = f"{self._shown(node)} calls {shown}, which is no function."
-            raise ExpressionError(f"{text} Write a product with *, as in 2*a.")
-        if name not in FUNCTIONS:
-            near = difflib.get_close_matches(shown, FUNCTIONS, 2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(FUNCTIONS)}."
-            raise ExpressionError(f"{shown} is no function here; {hint}")
-        for keyword in node.keywords:
-            if keyword.arg not in FUNCTIONS[name].parameters:
-                raise ExpressionError(f"{name} has no such parameter: {self._shown(keyword)}.")
-            if not _is_number(getattr(keyword.value, "operand", keyword.value)):
-                text = self._shown(keyword)
-                raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {text}.")
-        return FUNCTIONS[name].bind(**{str(word.arg): self._function(word.value)({}) for word in node.keywords})
-
-    def _shown(self, node: ast.AST) -> str:
-        return clipped(ast.get_source_segment(self.text, node) or "", 40)
 
     def graph(self, assignments: Iterable[str]) -> Value:
         """The result on Values labelled by name, for `a=2`, `b=3`.
@@ -145,16 +93,63 @@ def _assignment(text: str) -> tuple[str, float]:
     raise ExpressionError(f"{text!r} gives no number to a name: write it as a=2 or a=-0.5.")
 
 
-def _parsed(text: str) -> ast.expr:
+class _OnlyAllowed(ast.NodeTransformer):
+    """Lets names, numbers, signs and our functions pass. Raises ExpressionError for all else."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def visit(self, node: Any) -> Any:
+        match node:
+            case ast.Constant(value=number) if _is_number(node):
+                return ast.Constant(float(number))  # type: ignore[arg-type]  # 9**9**9 of int would take for ever
+            case ast.Call(args=parts):
+                word = ast.Name(self._called(node), ast.Load())
+                return ast.Call(word, [self.visit(part) for part in parts], node.keywords)
+            case ast.BinOp(op=sign) | ast.UnaryOp(op=sign) if not isinstance(sign, SIGNS):
+                hint = " Write a power with **, as in a**2." * isinstance(sign, ast.BitXor)
+                raise ExpressionError(f"{self._shown(node)} has an operator other than + - * / **.{hint}")
+        if not isinstance(node, PARTS):
+            text = f"{self._shown(node)} is not allowed"
+            raise ExpressionError(f"{text}: use names, numbers, + - * / ** and functions.")
+        return self.generic_visit(node)
+
+    def _called(self, node: ast.Call) -> str:
+        """The word for the function that is called."""
+        shown, name = self._shown(node.func), getattr(node.func, "id", "")
+        if _is_number(node.func) or isinstance(node.func, ast.BinOp | ast.UnaryOp | ast.Call):
+            text = f"{self._shown(node)} calls {shown}, which is no function."
+            raise ExpressionError(f"{text} Write a product with *, as in 2*a.")
+        if name not in FUNCTIONS:
+            near = difflib.get_close_matches(shown, FUNCTIONS, 2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(FUNCTIONS)}."
+            raise ExpressionError(f"{shown} is no function here; {hint}")
+        for keyword in node.keywords:
+            if keyword.arg not in FUNCTIONS[name].parameters:
+                raise ExpressionError(f"{name} has no such parameter: {self._shown(keyword)}.")
+            if not _is_number(getattr(keyword.value, "operand", keyword.value)):
+                text = self._shown(keyword)
+                raise ExpressionError(f"A parameter is a plain number, as in alpha=0.2, not {text}.")
+        return f"{name}()"
+
+    def _shown(self, node: ast.AST) -> str:
+        return clipped(ast.get_source_segment(self.text, node) or "", 40)
+
+
+def _parsed(text: str) -> ParsedExpression:
     if len(text) > LONGEST:
         raise ExpressionError(f"The expression has {len(text):,} characters; the limit is {LONGEST:,}.")
     try:
         text.encode()
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of Python's own, such as for 0o7inf: then it is an error
-            return ast.parse(text, mode="eval").body
+            return ParsedExpression(text, _OnlyAllowed(text))
+    except ExpressionError:
+        raise
     except UnicodeEncodeError:
         raise ExpressionError("The expression has bytes that are not text.") from None
+    except OverflowError:
+        raise ExpressionError("A number in the expression is too large for a float.") from None
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "it is nested too deeply"
         hint = " Write a product with *, as in 2*a." * (reason == "invalid decimal literal")
@@ -163,25 +158,3 @@ def _parsed(text: str) -> ast.expr:
 
 def _is_number(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and type(node.value) in (int, float)
-
-
-def _applied(function: Any, operands: list[Any]) -> Any:
-    """The result of one operation. Raises ExpressionError, with the numbers, where it is not defined."""
-    try:
-        result = function(*operands)
-    except OverflowError:
-        raise
-    except (ValueError, ArithmeticError) as error:
-        reason = str(error).partition("): ")[2] or str(error)  # without the operands as the engine writes them
-    else:
-        if not isinstance(result, complex):
-            return result
-        reason = "a negative base with a non-integer exponent has no real result"
-    name = getattr(function, "name", "") or {operator.truediv: "div"}.get(function, function.__name__)
-    raise ExpressionError(f"It cannot be computed: {name}({', '.join(map(_operand, operands))}): {reason}")
-
-
-def _operand(x: Any) -> str:
-    if isinstance(x, Value):
-        return f"{x.label} = {four_digits(x.data)}" if x.label else four_digits(x.data)
-    return four_digits(x)

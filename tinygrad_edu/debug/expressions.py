@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..engine.parsing import ParsedExpression
 from ..engine.value import Value
 from .machine import Machine
 
@@ -21,19 +22,16 @@ class NodeExpression:
         self.text: str = text
         self.machine: Machine = machine
         self._scope = dict(scope)
-        tree = ast.parse(re.sub(r"#(\d+)", r"_place_\1", text).strip(), mode="eval")
         self.nodes: dict[str, str] = {}  # the word that stands in the code -> the name of the node
-        tree = ast.fix_missing_locations(_PlainNames(machine, self.nodes).visit(tree))
-        whole = tree.body
+        self._parsed = ParsedExpression(re.sub(r"#(\d+)", r"_place_\1", text), _PlainNames(machine, self.nodes))
+        whole = self._parsed.whole
         self.gradient: str = ""  # the node, if the expression is its gradient and nothing else
         if isinstance(whole, ast.Attribute) and whole.attr == "grad" and isinstance(whole.value, ast.Name):
             self.gradient = self.nodes.get(whole.value.id, "")
-        self._code = compile(tree, "<expression>", "eval")
 
     def value(self) -> Any:
         """The value at the machine's step. Raises Python's errors, and LookupError for a node without a number."""
-        nodes = {word: self._now(name) for word, name in self.nodes.items()}
-        return eval(self._code, self._scope | nodes)
+        return self._parsed.value(self._scope | {word: self._now(name) for word, name in self.nodes.items()})
 
     def shown(self) -> str:
         """The value as `p` and `watch` show it; a dash for a gradient that has not begun, as in the frame."""

@@ -12,7 +12,6 @@ operations inside their domains (`log(1 + a * a)`) and maps numbers of size 4 at
 `TEMPLATES` has the expressions for every rule of ours: those of its `template`, or a call made by `expressions`.
 """
 
-import ast
 import builtins
 import functools
 import keyword
@@ -21,11 +20,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from types import CodeType
 from typing import Any, NamedTuple
 
 from ...engine import functions
 from ...engine.graph import topological_order
+from ...engine.parsing import ParsedExpression
 from ...engine.rule import RULES, Interval, Rule
 from ...engine.value import Value
 
@@ -77,7 +76,7 @@ class Program:
 
     def __repr__(self) -> str:
         """The program as Python: one line per step, then backward()."""
-        used = dict.fromkeys(name for expression, _ in self.steps for name in _code(expression)[1])
+        used = dict.fromkeys(name for expression, _ in self.steps for name in _called(expression))
         lines = ["", *_imports([*map(repr, self.inputs), *used]), "from tinygrad_edu import *"]
         lines += [f'{name} = RULES["{name}"]' for name in used if name not in _FUNCTIONS]
         lines += [f"x{i} = Value({x!r})" for i, x in enumerate(self.inputs)]
@@ -104,24 +103,23 @@ def _imports(texts: list[str]) -> list[str]:
 
 
 @functools.cache
-def _code(expression: str) -> tuple[CodeType, tuple[str, ...]]:
-    """The expression compiled, and the names of its operations. Raises ValueError if it is no expression."""
+def _parsed(expression: str) -> ParsedExpression:
+    """Raises ValueError if the text is no expression."""
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
-        code = compile(tree, expression, "eval")
+        return ParsedExpression(expression)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{expression!r} is not a Python expression: {getattr(error, 'msg', error)}.") from None
-    names = dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    return code, tuple(name for name in names if name not in _LETTERS)
+
+
+def _called(expression: str) -> list[str]:
+    """The names of the operations in an expression."""
+    return [name for name in _parsed(expression).names if name not in _LETTERS]
 
 
 def _evaluate(expression: str, operands: list[Any], functions: dict[str, Any] | None = None) -> Any:
-    code, names = _code(expression)
-    scope = dict(zip(_LETTERS, operands, strict=True))
-    if functions is not None:
-        return eval(code, functions, scope)
-    scope.update((name, RULES[name]) for name in names if name not in _FUNCTIONS)
-    return eval(code, _FUNCTIONS, scope)
+    if functions is None:
+        functions = _FUNCTIONS | {name: RULES[name] for name in _called(expression) if name not in _FUNCTIONS}
+    return _parsed(expression).value(functions | dict(zip(_LETTERS, operands, strict=True)))
 
 
 # --- Which expressions stand for which rules ------------------------------------------------------------------
@@ -230,7 +228,7 @@ _POINTS = [[_GRID[(i * step) % 17] for step in (1, 3, 5, 7)] for i in range(17)]
 
 def _measure(expression: str, exact: bool) -> _Facts:
     """Runs the expression on Values all over [-4, 4]. Raises ValueError where it fails."""
-    called = _code(expression)[1]
+    called = _called(expression)
     for name in called:
         if name not in _FUNCTIONS and name not in RULES:
             raise ValueError(f"{expression!r} has the name {name!r}: use a, b, c, d and the names of rules.")
