@@ -13,7 +13,7 @@ READS = {
     "engine": "",
     "nn": "engine",
     "optim": "engine compiler",
-    "datasets": "engine",
+    "datasets": "engine viz",
     "viz": "engine",
     "micrograd": "engine viz",
     "compiler": "engine viz",

@@ -32,9 +32,7 @@ def test_the_demo(tmp_path: Path, path: str | None) -> None:
     result = run("demo", "--epochs", "1", "--out", str(tmp_path), **({} if path is None else {"PATH": path}))
     assert result.returncode == 0, result.stderr
     assert "y = 1.047" in result.stdout
-    errors = [float(e) for e in re.findall(r"(\d\.\de-\d+)$", result.stdout, re.MULTILINE)]
-    assert len(errors) == 3
-    assert max(errors) < 1e-8
+    assert len(re.findall(r"^[abc] .*  ok$", result.stdout, re.MULTILINE)) == 3  # of gradcheck
     accuracy = float(re.search(r"test accuracy ([\d.]+)% on 359 images", result.stdout)[1])
     assert 75 < accuracy < 100
     assert result.stdout.count(f"test accuracy {accuracy}% on 359 images") == 2  # on Values, and compiled
@@ -58,10 +56,7 @@ BAD_ARGUMENTS = [
     ("rules tahn", "There is no operation 'tahn': did you mean tan"),
     ("rules foo", "There is no operation 'foo': the command `tinygrad-edu rules` lists all."),
     ("explain a.real a=2", "explain: a.real is not allowed: use names, numbers"),
-    (
-        "explain 'log(a)' a=0",
-        "It cannot be computed: log(Value(data=0.0, grad=0.0, label='a')): it is defined for",
-    ),
+    ("explain 'log(a)' a=0", "It cannot be computed: log(Value(data=0.0, grad=0.0, label='a')): it is"),
     ("explain '\udcff * x' x=2", "The expression has bytes that are not text."),
     ("explain x \udcff=2", "'\\udcff=2' gives no number to a name"),
     ("draw a*a a=2 -o graph.gif", "must end in one of .svg, .png, .pdf, .html"),

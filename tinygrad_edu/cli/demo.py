@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ from .. import nn, optim
 from ..datasets import Dataset, digits
 from ..engine.functions import tanh
 from ..engine.value import Value
+from ..testing import gradcheck
 from ..train import evaluate, fit
 from ..viz import draw, tree
-from ..viz.words import columns, visible
+from ..viz.words import visible
 from .folding import say
 
 HIDDEN, BATCH, LEARNING_RATE = 16, 4, 0.1
@@ -40,19 +40,8 @@ def _expression() -> None:
     y.label = "y"
     y.backward()
     print(tree(y))
-    say("\nThe same gradients by central differences, (f(x + h) - f(x - h)) / 2h:\n")
-    rows = [["", "backward", "numeric", "relative error"]]
-    for i, x in enumerate(inputs):
-        numeric = _central_difference(f, [v.data for v in inputs], i)
-        error = abs(x.grad - numeric) / (abs(x.grad) + abs(numeric))
-        rows.append([x.label, f"{x.grad:.9f}", f"{numeric:.9f}", f"{error:.1e}"])
-    say("\n".join(columns(rows, "<>>>")))
-
-
-def _central_difference(f: Callable[..., Value], at: list[float], i: int) -> float:
-    h = 6e-6 * max(1.0, abs(at[i]))  # near the cube root of the rounding unit, where both errors balance
-    above, below = (f(*[Value(x + sign * h if j == i else x) for j, x in enumerate(at)]).data for sign in (1, -1))
-    return float(above - below) / (2 * h)
+    say("\nThe same gradients by finite differences of numbers with 50 digits:\n")
+    say(repr(gradcheck(f, *inputs)))
 
 
 def train_digits(data: Dataset, epochs: int, seed: int) -> None:

@@ -1,23 +1,15 @@
 """Dataset: examples to train on and to test on, with a view as text."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..viz.words import UnquotedText, columns
+
 SHADES = np.array(list(" ░▒▓█"))
 WIDTH = 96  # columns of text for a row of images
 GAP = "  "
-
-
-class UnquotedText(str):
-    """Text that a REPL or a notebook shows as it reads, without quotes and \\n."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +52,9 @@ class Dataset:
         if len(self.shape) == 2:
             return UnquotedText(_grid(self.X_train[:n].reshape(-1, *self.shape), labels))
         names = self.feature_names or tuple(f"x{i}" for i in range(self.X_train.shape[1]))
-        return UnquotedText(_table(self.X_train[:n].tolist(), labels, names))
+        numbers = [[f"{x:.4g}" for x in row] for row in self.X_train[:n]]
+        rows = [[*row, label] for row, label in zip(numbers, labels, strict=True)]
+        return UnquotedText("\n".join(columns([[*names, "class"], *rows], ">" * len(names))))
 
 
 def _grid(images: NDArray[np.float64], labels: list[str]) -> str:
@@ -78,11 +72,3 @@ def _picture(image: NDArray[np.float64], label: str) -> list[str]:
         image = np.add.reduceat(image, range(0, len(image), 2), axis=0) / 2
     shades = SHADES[np.clip(image * len(SHADES), 0, len(SHADES) - 1).astype(int)]
     return [label.ljust(image.shape[1]), *("".join(row) for row in shades)]
-
-
-def _table(rows: Any, labels: list[str], names: tuple[str, ...]) -> str:
-    widths = [max(len(name), 9) for name in names]
-    lines = [GAP.join([*(name.rjust(w) for name, w in zip(names, widths, strict=True)), "class"])]
-    for row, label in zip(rows, labels, strict=True):
-        lines.append(GAP.join([*(f"{x:{w}.4g}" for x, w in zip(row, widths, strict=True)), label]))
-    return "\n".join(lines)

@@ -5,6 +5,7 @@ alone; the graphviz package is imported by the first `draw`.
 """
 
 from .drawing import draw, draw_dot, trace
-from .terminal import Tree, tree
+from .terminal import tree
+from .words import UnquotedText as Tree
 
 __all__ = ["Tree", "draw", "draw_dot", "trace", "tree"]

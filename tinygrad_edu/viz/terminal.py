@@ -9,19 +9,10 @@ from ..engine.value import Value
 from .names import called, names_of, variables_in_sight
 from .reading import backward_has_been, nodes_below
 from .strangers import adopted
-from .words import DASH, four_digits, visible
+from .words import DASH, UnquotedText, four_digits, visible
 
 DEPTH = 20  # levels of indentation; what lies deeper continues in a block of its own
 IN_ASCII = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "↑": "^", "↓": "v", "…": "...", DASH: "-"})
-
-
-class Tree(str):
-    """Text that the REPL shows as it is: `tree(y)` on a line of its own looks like `print(tree(y))`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def tree(
@@ -32,7 +23,7 @@ def tree(
     depth: int | None = None,
     width: int | None = None,
     variables: Mapping[Value, str] | None = None,
-) -> Tree:
+) -> UnquotedText:
     """What root was computed from, one node per line: `name = data   grad g   operation`, its inputs below it.
 
     The name is the label, else the variable that holds the Value where tree is called. A node that is used twice
@@ -77,7 +68,7 @@ def tree(
         "".join(map(chr, IN_ASCII)).encode(encoding)
     except UnicodeEncodeError:
         text = text.translate(IN_ASCII)
-    return Tree(text.encode(encoding, "backslashreplace").decode(encoding))
+    return UnquotedText(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _lines(

@@ -11,6 +11,15 @@ DASH = "–"  # the gradient where no backward pass has been
 INFIX = {"+", "-", "*", "/", "**"}  # symbols that stand between operands
 
 
+class UnquotedText(str):
+    """Text that a REPL shows as it is: `tree(y)` on a line of its own looks like `print(tree(y))`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def four_digits(x: Any) -> str:
     """x as `.4g`, so that -0, nan and inf stay visible; an exact number beyond the floats keeps its own repr."""
     try:
