@@ -81,8 +81,8 @@ TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]]
     ("pow", RULES["pow"], (0.0, 2.0), 0.0, (0.0, 0.0)),
     ("pow", RULES["pow"], (0.0, 1.5), 0.0, (0.0, 0.0)),
     ("pow", RULES["pow"], (0.0, 1.0), 0.0, (1.0, 0.0)),
-    ("pow", RULES["pow"], (0.0, 0.5), 0.0, (inf, 0.0)),
-    ("pow", RULES["pow"], (0.0, 0.1), 0.0, (inf, 0.0)),
+    *(("pow", RULES["pow"], (0.0, e), 0.0, (inf, 0.0)) for e in (0.5, 0.1)),
+    *((f"to {e}", power(e), (-1.0,), 1.0, (-e,)) for e in (2.0**53, 2.0**53 + 2, 2.0**60, 1e300)),
     ("pow", RULES["pow"], (-2.0, 3.0), -8.0, (12.0, nan)),
     # infinite slopes
     ("sqrt", Value.sqrt, (0.0,), 0.0, (inf,)),
