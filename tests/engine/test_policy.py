@@ -92,11 +92,8 @@ TABLE: list[tuple[str, Expression, tuple[float, ...], float, tuple[float, ...]]]
     ("acos", Value.acos, (1.0,), 0.0, (-inf,)),
     ("acos", Value.acos, (-1.0,), math.pi, (-inf,)),
     # kinks
-    ("abs", abs, (0.0,), 0.0, (0.0,)),
-    ("abs", abs, (-0.0,), 0.0, (0.0,)),
-    ("relu", Value.relu, (0.0,), 0.0, (0.0,)),
-    ("relu", Value.relu, (-0.0,), 0.0, (0.0,)),
-    ("relu", Value.relu, (-inf,), 0.0, (0.0,)),
+    *(("abs", abs, (x,), 0.0, (0.0,)) for x in (0.0, -0.0)),
+    *(("relu", Value.relu, (x,), 0.0, (0.0,)) for x in (0.0, -0.0, -inf)),
     ("relu", Value.relu, (inf,), inf, (1.0,)),
     ("leaky_relu", Value.leaky_relu, (0.0,), 0.0, (0.01,)),
     ("leaky_relu 0.2", lambda x: x.leaky_relu(alpha=0.2), (-0.0,), -0.0, (0.2,)),

@@ -240,7 +240,7 @@ def blame(
     chosen = None
     if parameters is not None:
         chosen = list(dict.fromkeys(values_of(parameters, "parameters are Values, such as model.parameters()")))
-    names = names_of(order, variables_in_sight() if variables is None else variables)
+    names = names_of(order, variables_in_sight(variables))
     checked = audit(order, chosen)
     sweep = _Sweep(Steps(root, seed, numbers=checked.numbers), names, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in chosen or () if p not in names]

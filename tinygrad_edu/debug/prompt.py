@@ -48,6 +48,8 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
     (tg) p a.data > 0
     True
     """
+    if not all(isinstance(command, str) for command in commands):
+        raise TypeError(f"run takes commands as text after a graph, such as 'n', got {commands!r:.60}.")
     caller = inspect.currentframe()
     caller = caller and caller.f_back
     try:
