@@ -237,11 +237,11 @@ def test_draw_to_the_standard_output_and_in_a_format_that_is_not_there(tmp_path:
 
 
 def test_step_in_a_pipe() -> None:
-    result = run("step", "a*b + a", "a=2", "b=3", input="n\ng 2\ndance\nq\nn\n")
+    result = run("step", "a*b + a", "a=2", "b=3", input="n\ng 2\np tg.exp(0.0)\ndance\nq\nn\n")
     assert (result.returncode, result.stderr) == (0, "")
     headers = [line.split(" - ")[0] for line in result.stdout.splitlines() if line.startswith("step ")]
     assert headers == ["step 0 of 2", "step 1 of 2", "step 2 of 2"]
-    assert "(tg) dance\n*** There is no command 'dance': h shows them." in result.stdout
+    assert "(tg) p tg.exp(0.0)\n1.0\n(tg) dance\n*** There is no command 'dance': h shows them." in result.stdout
 
 
 @pytest.mark.parametrize(("name", "start"), [("g.svg", b"<?xml"), ("g.PNG", b"\x89PNG")])

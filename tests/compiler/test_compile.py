@@ -498,7 +498,7 @@ def test_the_errors_of_the_function_come_through() -> None:
     step = tg.compile(lambda x: MODEL(x), MODEL.parameters())
     with pytest.raises(ValueError, match="takes 2 inputs, got 3") as caught:
         step.predict(np.ones((5, 3)))
-    assert any("(3,)" in note and "batch" in note for note in caught.value.__notes__)
+    assert any("(3,)" in note and "A Placeholder is one num" in note for note in caught.value.__notes__)
 
 
 # --- What is refused: calls that make no sense ----------------------------------------------------------------

@@ -113,12 +113,12 @@ SHARE, SPIRALS = "between 0 and 1 and leaves examples on both sides", "spirals n
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        *((lambda s=share: datasets.digits(s), SHARE) for share in (0, 1, -0.5, 1.5, math.nan, 1e-9)),
+        *((lambda s=share: datasets.digits(s), SHARE) for share in (0, 1, -0.5, 1.5, math.nan, 1e-9, "a")),
         (lambda: datasets.iris(1 - 1e-9), SHARE),
-        *((lambda x=x: datasets.spirals(*x), SPIRALS) for x in ((2,), (100, 1), (100, 3, -0.1))),
-        (lambda: datasets.moons(1), "moons needs n of 2 or more"),
-        (lambda: datasets.iris().show(0), "n of 1 or more, got 0"),
-        (lambda: datasets.mnist(limit=0), "1 or more, or None for all, got 0"),
+        *((lambda x=x: datasets.spirals(*x), SPIRALS) for x in ((2,), (9, 1), (9, 3, -0.1), ("a",), (9, 2, "a"))),
+        *((lambda x=x: datasets.moons(*x), "a whole n of 2 or more") for x in ((1,), (9.5,), (9, "a"))),
+        *((lambda n=n: datasets.iris().show(n), f"a whole n of 1 or more, got {n!r}") for n in (0, "a")),
+        *((lambda n=n: datasets.mnist(limit=n), f"1 or more, or None for all, got {n!r}") for n in (0, "a")),
     ],
 )
 def test_what_cannot_be(call, message: str) -> None:

@@ -105,12 +105,12 @@ def test_all_is_well() -> None:
     assert repr(blame(x * 2, parameters=[x])) == told.format("the given parameters", 3)
     assert repr(blame(nn.Neuron(1, "tanh", rng=0)([2.0]))) == told.format("the parameters of modules", 6)
     w, v = Value(2.0), Value(3.0)
-    y = w * w * v
+    y = w * w * v * 2
     y.backward()
     v.grad *= 2  # it is a constant, as far as blame can know
-    assert repr(blame(y)) == told.format("the leaves that are used more than once", 4)
-    w.data, v.grad = 1.9, v.grad / 2
-    assert repr(blame(y)).startswith(told.format("the leaves that were changed", 4))
+    assert repr(blame(y)) == told.format("the leaves that are used more than once", 6)
+    w.data, v.grad, v.label = 1.9, v.grad / 2, "v"
+    assert repr(blame(y)).startswith(told.format("the leaves with a label and those that were changed", 6))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 from cases import refused
 from graphs import chain, neuron
 
-from tinygrad_edu import Value, nn
+from tinygrad_edu import Value, nn, tree
 from tinygrad_edu.debug import Machine, blame, record, run, steps, why
 from tinygrad_edu.debug.frames import frame
 
@@ -22,6 +22,8 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     *((lambda v, f=f: f([v]), TypeError, r"Pass one Value, the .* computation, not \[Value") for f in OF_A_ROOT),
     *((lambda v, f=f: f(v, "1"), TypeError, "one real number") for f in (blame, steps, Machine)),
     *((lambda v, n=n: blame(v, n), ValueError, f"finite number other than 0, got {n}") for n in (0, math.nan)),
+    *((lambda v, f=f: f(v, variables=3), TypeError, "^variables are a dict of") for f in (blame, Machine, tree)),
+    *((lambda v, a=a: run(v, a), TypeError, "run takes commands as text .*, got") for a in (3, ["n"])),
     (lambda v: blame(v, exploding=0.5), ValueError, "exploding 1 or more, got 1e-09 and 0.5"),
     *((lambda v, p=p: blame(v, parameters=p), TypeError, rf"parameters\(\), got {told}") for p, told in NONE),
     (lambda v: blame(v, vanishing="a"), ValueError, "exploding 1 or more, got 'a' and"),
@@ -36,6 +38,7 @@ ERRORS: list[tuple[Callable[[Value], Any], type[Exception], str]] = [
     (lambda v: steps(v)[0], IndexError, "no step 0: there are 0"),
     (lambda v: frame(steps(chain(400)), 1), ValueError, "up to 400 nodes, and this graph has 401: take the steps"),
     (lambda v: goto(Value(1.0, label="z")), ValueError, "label='z'.* is not among the nodes"),
+    (lambda v: Machine(neuron()).gradient(v), ValueError, "is not among the nodes"),
     *((lambda v, n=n: goto(n), ValueError, f"goto takes 0 to 3, the number of steps, got {n}") for n in (4, -1)),
     (lambda v: goto("ee"), ValueError, r"no node is called 'ee' here\. Did you mean e\?"),
     (lambda v: Machine(nn.MLP(1, [2, 1], rng=0)([v])).node("neuron0.w0"), ValueError, r"'neuron0\.w0' here"),

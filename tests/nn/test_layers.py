@@ -293,22 +293,20 @@ class Uniform:
 
 
 ACTIVATED: Any = (partial(nn.Neuron, 2), partial(nn.MLP, 2, [1]), partial(nn.Dense, 2, 2), nn.Activation)
-ROWS = "takes a row of {} numbers or a batch of such rows, got "
+ROWS, LOW = "takes a row of {} numbers or a batch of such rows, got ", " takes sizes of 1 or more, got "
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
-    (lambda: nn.Neuron(0), ValueError, "Neuron takes sizes of 1 or more, got n_inputs=0"),
+    *((lambda f=f: f(0, n_outputs=2), ValueError, f"{f.__name__}{LOW}n_inputs=0") for f in (nn.Neuron, nn.Dense)),
     *((lambda f=f: f("rely"), ValueError, "no activation 'rely'; choose one of linear, relu") for f in ACTIVATED),
     (lambda: nn.Neuron(2, "softmax"), ValueError, "no activation 'softmax'"),
-    (lambda: nn.Neuron(2, rng="0"), TypeError, "a seed or a generator"),
-    (lambda: nn.Layer(2, 0), ValueError, "Layer takes sizes of 1 or more, got n_outputs=0"),
+    *((lambda f=f: f(2, 2, rng="0"), TypeError, "a seed or a generator") for f in (nn.Dense, nn.he_uniform)),
+    *((lambda n=n: nn.Layer(2, n), ValueError, f"Layer{LOW}n_outputs={n}") for n in (0, 2.0)),
     *((lambda n=n: nn.MLP(2, n), ValueError, r"the sizes of the layers, .*, got (3|\[\])") for n in (3, [])),
-    (lambda: nn.Dense(0, 2), ValueError, "Dense takes sizes of 1 or more, got n_inputs=0"),
-    (lambda: nn.Dense(2, 2.0), ValueError, "got n_outputs=2.0"),
+    (lambda: nn.Dense(2, 2.0), ValueError, f"Dense{LOW}n_outputs=2.0"),
     (lambda: nn.Dense(2, 1, init="he"), TypeError, "init is a function such as nn.he_normal"),
     (lambda: nn.Dense(2, 1, rng=Uniform(), init=nn.he_normal), TypeError, "a method gauss or normal"),
     *((lambda n=n: nn.Dense(2, 1)([1.0] * n), ValueError, rf"Dense\(2, .*2 inputs, got {n}") for n in (1, 0)),
     (lambda: nn.Dense(2, 1)([[1.0, 2.0], [1.0]]), ValueError, "2 inputs in each row of the batch, got 1 in row 1"),
-    (lambda: nn.Dense(1, 1)(2.0), TypeError, ROWS.format(1) + "2.0"),
-    (lambda: nn.Dense(2, 1)("ab"), TypeError, ROWS.format(2) + "'ab'"),
+    *((lambda x=x: nn.Dense(2, 1)(x), TypeError, ROWS.format(2) + repr(x)) for x in (2.0, "ab")),
     *((lambda f=f: nn.Activation(f, alpha=1.0), TypeError, f"{f} has no parameter") for f in ("relu", "linear")),
     (lambda: nn.Activation("softmax")(1.0), ValueError, "softmax takes a row"),
     (lambda: nn.Activation("tanh")("ab"), TypeError, "number"),
@@ -316,12 +314,15 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.BatchNorm(0), ValueError, "got n=0"),
     (lambda: nn.BatchNorm(2)([[1.0, 2.0]]), ValueError, "needs 2 or more rows in training"),
     (lambda: nn.BatchNorm(3)([[1.0, 2.0]] * 2), ValueError, "takes 3 inputs in each row"),
-    (lambda: nn.Dropout(1.5), ValueError, "a probability from 0 to 1, got 1.5"),
+    *((lambda p=p: nn.Dropout(p), ValueError, f"a probability from 0 to 1, got {p!r}") for p in (1.5, "x", None)),
     (lambda: nn.Dropout()("ab"), TypeError, "multiply"),
     *((lambda i=i: nn.Embedding(3, 2)([0, i]), IndexError, f"the indices 0 to 2, got {i}") for i in (3, -1)),
     *((lambda i=i: nn.Embedding(3, 2)(i), TypeError, f"index or a list of them, got {i!r}") for i in (1.5, "ab")),
     (lambda: nn.Sequential([nn.Dense(1, 1)]), TypeError, "Sequential takes modules"),
     (lambda: nn.Residual(abs), TypeError, "Residual takes a module"),
+    (lambda: nn.Neuron(1).load_state_dict(3), TypeError, r"takes what state_dict\(\) gives, got 3"),
+    (lambda: nn.Neuron(1).save(3), TypeError, r"^A model file has a path such as 'model\.json', got 3"),
+    (lambda: nn.load(3), ValueError, "^3 is not a whole model file: expected str"),
     (lambda: Everywhere()([1.0]), TypeError, "Everywhere must define __call__"),
 ]
 test_errors_are_one_sentence = refused(ERRORS)

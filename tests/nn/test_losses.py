@@ -160,7 +160,7 @@ def test_a_row_of_100_classes_is_few_nodes(target: Any, nodes: int) -> None:
 
 BCE = nn.binary_cross_entropy_with_logits
 LIST = "takes one output per target, got a list of"
-TEXT = r"^A target is a number, got 'a' \(str\)\.$"
+TEXT = r"^A loss takes numbers, got 'a' \(str\)\. Convert text with float"
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.mse([1.0], [1.0, 2.0]), ValueError, "one target per prediction: 1 and 2 given"),
     (lambda: nn.mse([[1.0], [2.0]], [1.0, 2.0]), ValueError, f"mse {LIST} 1"),
@@ -169,17 +169,17 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.mse([1.0, 2.0], [[1.0], [2.0]]), ValueError, r"1 targets given: of a column .* y\[:, 0\]"),
     *((lambda y=y: nn.mae(y, y), ValueError, "0 and 0 given") for y in ([], [[]])),
     *((lambda x=x, y=y: nn.mse(x, y), TypeError, TEXT) for x, y in ((1.0, "a"), ([1.0], ["a"]), ([1.0], "a"))),
-    (lambda: nn.mse([1.0], np.array(["a"])), TypeError, r"^A target is a number, got np.str_\('a'\)"),
+    (lambda: nn.mse([1.0], np.array(["a"])), TypeError, r"^A loss takes numbers, got np.str_\('a'\)"),
+    *((lambda x=x: nn.mse(*x), TypeError, "numbers, got None") for x in ((3, None), (None, 3), ([1.0], [None]))),
     (lambda: nn.cross_entropy(ROWS, "a"), TypeError, TEXT),
     (lambda: nn.cross_entropy(ROWS[0], "cat"), TypeError, "one probability per class, got 'cat'"),
     (lambda: nn.cross_entropy(ROWS[0], Value(1.0)), TypeError, "a plain whole number as the index"),
-    (lambda: nn.huber([1.0], [1.0], delta=0), ValueError, "positive delta, got 0"),
+    *((lambda d=d: nn.huber(1.0, 1.0, d), ValueError, f"positive delta, got {d!r}") for d in (0, "a", None)),
     (lambda: nn.hinge([1.0], [0]), ValueError, "-1 and 1, got 0"),
     *((lambda y=y: BCE([1.0], [y]), ValueError, f"from 0 to 1, got {y}") for y in (-1, math.nan)),
-    (lambda: nn.cross_entropy(ROWS, 0), ValueError, "2 and no list of them given"),
-    (lambda: nn.cross_entropy(ROWS, [0, 1, 2]), ValueError, "2 and 3 given"),
+    *((lambda y=y: nn.nll(ROWS, y), ValueError, f"2 and {n} given") for y, n in ((0, "no list .*"), ([0], 1))),
     *((lambda y=y: nn.nll(ROWS[0], y), ValueError, f"index from 0 to 2, got {y}") for y in (-1, 1.5, math.nan, 3)),
-    (lambda: nn.cross_entropy(ROWS[0], [2, 0, -1]), ValueError, "from 0 to 1, got 2"),
+    *((lambda t=t: nn.nll(ROWS[0], [t, 0, -1]), ValueError, f"from 0 to 1, got {t}") for t in (2, None)),
     (lambda: nn.cross_entropy(ROWS[0], [0.5, 0.5]), ValueError, "3 and 2 given"),
     *((lambda y=y: nn.cross_entropy([], y), ValueError, "got none") for y in (0, [])),
     (lambda: nn.nll(Value(1.0), 0), TypeError, "one row of numbers, one per class, or a list of rows"),

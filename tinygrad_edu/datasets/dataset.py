@@ -46,8 +46,8 @@ class Dataset:
                       6.9               3.1                4.9               1.5  versicolor
                       4.9               2.5                4.5               1.7  virginica
         """
-        if n < 1:
-            raise ValueError(f"show needs n of 1 or more, got {n!r}.")
+        if not (hasattr(n, "__index__") and n >= 1):
+            raise ValueError(f"show needs a whole n of 1 or more, got {n!r}.")
         labels = [self.class_names[i] for i in self.y_train[:n]]
         if len(self.shape) == 2:
             return UnquotedText(_grid(self.X_train[:n].reshape(-1, *self.shape), labels))

@@ -67,7 +67,8 @@ def _balanced(y: NDArray[np.int64], seed: int) -> list[int]:
 
 def _split(order: list[int], test_share: float) -> tuple[Any, Any]:
     """The indices to test on, then those to train on."""
-    if not (0 < test_share < 1 and 0 < round(test_share * len(order)) < len(order)):
+    n = len(order)
+    if not (hasattr(test_share, "__neg__") and 0 < test_share < 1 and 0 < round(test_share * n) < n):
         raise ValueError(f"test_share is between 0 and 1 and leaves examples on both sides, got {test_share!r}.")
-    test, train = np.split(np.array(order), [round(test_share * len(order))])
+    test, train = np.split(np.array(order), [round(test_share * n)])
     return test, train

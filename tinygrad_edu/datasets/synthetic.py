@@ -14,8 +14,8 @@ def moons(
 
     Raises ValueError for n below 2 or negative noise, TypeError for an rng of another kind.
     """
-    if n < 2 or noise < 0:
-        raise ValueError(f"moons needs n of 2 or more and noise of 0 or more, got n={n!r}, noise={noise!r}.")
+    if not (hasattr(n, "__index__") and n >= 2 and hasattr(noise, "__neg__") and noise >= 0):
+        raise ValueError(f"moons needs a whole n of 2 or more and noise of 0 or more, got {n=}, {noise=}.")
     rng = _generator(seed if rng is None else rng)
     points, classes = [], []
     for i in range(n):
@@ -36,11 +36,10 @@ def spirals(
 
     Raises ValueError for fewer than 2 classes, fewer points than classes or negative noise.
     """
-    if classes < 2 or n < classes or noise < 0:
-        raise ValueError(
-            "spirals needs 2 classes or more, n of a point per class or more and noise of 0 or more, "
-            f"got n={n!r}, classes={classes!r}, noise={noise!r}."
-        )
+    is_count = hasattr(classes, "__index__") and hasattr(n, "__index__")
+    if not (is_count and n >= classes >= 2 and hasattr(noise, "__neg__") and noise >= 0):
+        needs = "spirals needs 2 classes or more, a point of each class or more, and noise of 0 or more"
+        raise ValueError(f"{needs}, got {n=}, {classes=}, {noise=}.")
     rng = _generator(seed if rng is None else rng)
     points, labels = [], []
     for i in range(n):

@@ -212,8 +212,8 @@ def blame(
       "exploding"   a share, or a sum of shares, that rises above exploding * |upstream|
     The last three are reported only if a leaf below the node receives nothing better from elsewhere. A relu that
     is off for one example of several, or beside a residual connection, is no fault. Shares may cancel, too.
-    The leaves that count are `parameters` (a model or a list) if given, else the parameters of modules, else
-    the leaves that an update has changed, else those with a label, those that are used more than once, or all.
+    The leaves that count are `parameters` (a model or a list) if given, else those that an update has changed, and
+    the parameters of modules, or the leaves with a label, those that are used more than once, or all.
     `variables` name the nodes without a label; by default they are those of the caller.
 
     The sweep is blame's own: no `.grad` is written, and no backward pass is needed before. After an update, which
@@ -240,12 +240,12 @@ def blame(
     chosen = None
     if parameters is not None:
         chosen = list(dict.fromkeys(values_of(parameters, "parameters are Values, such as model.parameters()")))
-    names = names_of(order, variables_in_sight() if variables is None else variables)
+    names = names_of(order, variables_in_sight(variables))
     checked = audit(order, chosen)
     sweep = _Sweep(Steps(root, seed, numbers=checked.numbers), names, vanishing, exploding)
     missing = [Finding("unreached", "", p, names) for p in chosen or () if p not in names]
-    who, _ = counting(order, checked.moved) if chosen is None else ("the given parameters", None)
-    below = [p for p in (checked.moved + counting(order)[1] if chosen is None else chosen) if p in names]
+    given = [p for p in chosen or () if p in names]
+    who, below = counting(order, checked.moved) if chosen is None else ("the given parameters", given)
     stale = [Finding("changed", "", node, names, checked.passes) for node in checked.wrong]
     again = [Finding("accumulated", "", leaf, names, this) for leaf, this in checked.left.items()]
     resting, note = _resting(below, sweep)

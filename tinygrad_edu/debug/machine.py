@@ -56,7 +56,7 @@ class Machine(Former):
     }
 
     def __init__(self, root: Value, upstream: Any = 1.0, *, variables: Mapping[Value, str] | None = None):
-        self._variables = dict(variables_in_sight() if variables is None else variables)
+        self._variables = dict(variables_in_sight(variables))
         self._upstream, self._first, self._scopes = upstream, 0, dict[Value, tuple[str, ...]]()
         # How many steps of the backward pass have been taken; in the forward pass -k if k operations are left.
         self.position: int
@@ -109,7 +109,7 @@ class Machine(Former):
 
     def gradient(self, node: Value) -> Any:
         """A node's gradient so far; None if no share has reached it."""
-        return self.steps.gradient(node, self.position)
+        return self.steps.gradient(self.node(node), self.position)
 
     def is_computed(self, node: Value, position: int | None = None) -> bool:
         """Has the forward pass come to this node, now or at another position?"""

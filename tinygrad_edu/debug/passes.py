@@ -72,7 +72,7 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
     else:
         return faults[0]
     if leaves is None:
-        leaves = moved + counting(order, moved)[1]
+        leaves = [*moved, *likely] or counting(order)[1]
 
     def differs(node: Value) -> bool:
         known = node.grad and math.isfinite(node.grad) and math.isfinite(there[node])  # 0 was cleared
@@ -88,20 +88,21 @@ def audit(order: list[Value], leaves: Iterable[Value] | None = None) -> Audit:
 
 
 def counting(order: list[Value], moved: Sequence[Value] = ()) -> tuple[str, list[Value]]:
-    """What the leaves are called that count where none are given, and these: the parameters of modules, else those
-    that were changed, else those with a label, else those that are used more than once, as a weight is over
-    several examples, else all."""
+    """What the leaves are called that count where none are given, and these: those that were changed, and the
+    parameters of modules, else the leaves with a label, else those that are used more than once, as a weight is
+    over several examples, else all."""
     leaves = [node for node in order if not node.rule]
     uses = Counter(parent for node in order for parent in node.parents)
     kinds = {
         "the parameters of modules": list(parameters_among(order)),
-        "the leaves that were changed": list(moved),
         "the leaves with a label": [leaf for leaf in leaves if leaf.label],
         "the leaves that are used more than once": [leaf for leaf in leaves if uses[leaf] > 1],
         "all leaves": leaves,
     }
     name, chosen = next((name, some) for name, some in kinds.items() if some)
-    return "all leaves" if len(chosen) == len(leaves) else name, chosen
+    both = list(dict.fromkeys([*moved, *chosen]))
+    name += " and those that were changed" * (len(both) > len(chosen))
+    return "all leaves" if len(both) == len(leaves) else name, both
 
 
 # --- What the graph still tells of the passes --------------------------------------------------------------

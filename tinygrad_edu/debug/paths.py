@@ -169,7 +169,7 @@ def why(root: Value, x: Value | str, top: int = 10, *, variables: Mapping[Value,
     Raises TypeError unless root and x are Values and top is an int, ValueError if top is negative or no node has
     the name.
     """
-    variables = variables_in_sight() if variables is None else variables
+    variables = variables_in_sight(variables)
     root, x = adopted(root, x)
     order = nodes_below(root)
     x = _asked(order, x, variables)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
 
+from ..engine import functions
 from ..engine.value import Value
 from ..page import Live, evaluated
 from ..viz.names import callers_names
@@ -47,6 +48,8 @@ def run(root: Value | Callable[..., Value], /, *commands: str, **numbers: Any) -
     (tg) p a.data > 0
     True
     """
+    if not all(isinstance(command, str) for command in commands):
+        raise TypeError(f"run takes commands as text after a graph, such as 'n', got {commands!r:.60}.")
     caller = inspect.currentframe()
     caller = caller and caller.f_back
     try:
@@ -82,8 +85,8 @@ def _locals_of(function: Any) -> Iterator[dict[Value, str]]:
 
 
 def _scope(frame: FrameType | None) -> dict[str, Any]:
-    """What an expression may name besides the nodes: the caller's variables, `tg`, `math`, `nan` and `inf`."""
-    known = {"tg": sys.modules[__package__.partition(".")[0]], "math": math, "nan": math.nan, "inf": math.inf}
+    """What an expression may name besides the nodes: the caller's variables, `tg.exp`, `math`, `nan` and `inf`."""
+    known = {"tg": functions, "math": math, "nan": math.nan, "inf": math.inf}
     return known | ({**frame.f_globals, **frame.f_locals} if frame else {})
 
 

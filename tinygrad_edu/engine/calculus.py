@@ -156,6 +156,8 @@ class _Call:
     def __init__(
         self, f: Callable[..., Any], args: tuple[Any, ...], argnums: Any, has_aux: bool, named: dict[str, Any]
     ):
+        if not callable(f):
+            raise TypeError(f"Derivatives are those of a function, got {f!r:.60}: pass f, and not f(x).")
         places, self.single = _places(argnums, len(args)), not isinstance(argnums, list | tuple)
         self.args = tuple(args[place] for place in places)
         numbers, outer = _flat(self.args), _variables.get()
@@ -178,9 +180,7 @@ class _Call:
 
     def output(self) -> Value:
         if isinstance(self.result, list | tuple | dict) or getattr(self.result, "ndim", 0) > 0:
-            raise TypeError(
-                f"f must return one number here, got {len(self.outputs)}: use jacobian(f) or vjp(f, ...)."
-            )
+            raise TypeError(f"f must return one number, got {len(self.outputs)}: use jacobian(f) or vjp(f, ...).")
         return self.outputs[0]
 
     def plain(self, value: Value) -> Any:

@@ -25,6 +25,8 @@ class Interval:
     """
 
     def __init__(self, low: float = -inf, high: float = inf, open: bool = False):
+        if not (hasattr(low, "__neg__") and hasattr(high, "__neg__")):
+            raise TypeError(f"An Interval ends at two numbers, got {low!r:.60} and {high!r:.60}.")
         self.low: float = low
         self.high: float = high
         self.open: bool = open
@@ -260,11 +262,16 @@ def rule(
     formula, the first line of forward's docstring is shown.
 
     Returns the Rule: `mish(0.5)`, `mish(Value(0.5))`. Raises ValueError if the name belongs to a rule from another
-    module, or for kinks of several inputs, TypeError if the inputs of forward cannot be counted or a field is
-    unknown.
+    module, or for kinks of several inputs, TypeError if the inputs of forward cannot be counted, or a field is
+    unknown or of another kind.
     """
     if forward is None:
         return functools.partial(rule, backward=backward, name=name, symbol=symbol, **declared)
+    if not (callable(forward) and callable(backward)):
+        raise TypeError(f"A rule has a forward and a backward function, got {forward!r:.60}, {backward!r:.60}.")
+    domain = declared.get("domain", ())
+    if not (isinstance(domain, tuple | list) and all(isinstance(x, Interval) for x in domain)):
+        raise TypeError(f"domain has one Interval for each input, as in (Interval(0, 1),), got {domain!r:.60}.")
     name = name or forward.__name__.strip("_")
     if name in RULES and RULES[name].declared.forward.__module__ != forward.__module__:
         raise ValueError(f"A rule named {name!r} exists already: give yours another name.")

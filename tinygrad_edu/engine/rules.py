@@ -110,6 +110,8 @@ def _pow_n(x, *, exponent=2): return pow(x, exponent)
 def _pow_n_backward(upstream, out, x, *, exponent):
     if x.__class__ is float and 1e-100 < x < 1e100 and 0.5 <= exponent <= 3:  # the usual case, in less time
         return (upstream * (exponent * x ** (exponent - 1)),)
+    if exponent > 2**53:  # exponent - 1 rounds to an even number, and the sign would be lost
+        return (upstream * (exponent * (x * pow(x, exponent - 2))),)
     if exponent >= 0.5:  # as _pow_slope says, without its choices
         return (upstream * (exponent * pow(x, exponent - 1)),)
     if x.__class__ is float and x and exponent:  # the same number, in a third of the time

@@ -70,7 +70,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, rng: Generator | int | None = None):
-        if not 0 <= p <= 1:
+        if not (hasattr(p, "__neg__") and 0 <= p <= 1):
             raise ValueError(f"Dropout's p is a probability from 0 to 1, got {p!r}.")
         self.p = p
         self.rng: Generator | None = None if rng is None else as_generator(rng)

@@ -25,6 +25,8 @@ def write(path: str | os.PathLike[str], parts: dict[str, Any]) -> None:
     """
     document = {"format": FORMAT, "version": VERSION, **_map_leaves(parts, _encoded)}
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"A model file has a path such as 'model.json', got {path!r:.60}.")
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():  # a pipe or /dev/stdout cannot be replaced; a folder is an error
         target.write_text(text, encoding="utf-8")
@@ -51,7 +53,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
         document: Any = _map_leaves(json.loads(text), _decoded)  # NaN and Infinity too, which version 1 has
-    except (ValueError, RecursionError, MemoryError) as error:  # a JSON error and a wrong byte are ValueErrors
+    except (TypeError, ValueError, RecursionError, MemoryError) as error:  # of JSON and of bytes, too
         raise ValueError(f"{path} is not a whole model file: {error or type(error).__name__}.") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ValueError(f"{path} is not a model file: it does not say that its format is {FORMAT!r}.")

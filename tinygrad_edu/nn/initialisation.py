@@ -83,7 +83,7 @@ def xavier_uniform(n_inputs: int, n_outputs: int, rng: Generator) -> float:
     In [-L, L] with L = sqrt(6 / (n_inputs + n_outputs)) (Glorot and Bengio 2010, eq. 16).
     """
     limit = math.sqrt(6 / (n_inputs + n_outputs))
-    return float(rng.uniform(-limit, limit))
+    return float(as_generator(rng).uniform(-limit, limit))
 
 
 def xavier_normal(n_inputs: int, n_outputs: int, rng: Generator) -> float:
@@ -97,7 +97,7 @@ def he_uniform(n_inputs: int, n_outputs: int, rng: Generator) -> float:
     In [-L, L] with L = sqrt(6 / n_inputs) (He et al. 2015, eq. 10).
     """
     limit = math.sqrt(6 / n_inputs)
-    return float(rng.uniform(-limit, limit))
+    return float(as_generator(rng).uniform(-limit, limit))
 
 
 def he_normal(n_inputs: int, n_outputs: int, rng: Generator) -> float:

@@ -7,7 +7,7 @@ one row, with one number per class, or a list of rows; their mean is over all ro
 number.
 
 Targets may be Values. All losses raise ValueError for plain targets out of range, an empty batch, lengths that
-differ and an unknown reduction, TypeError for targets that are not numbers.
+differ and an unknown reduction, TypeError for what is no number.
 """
 
 import numbers
@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from ..engine import functions
+from ..engine.refusals import no_number
 from ..engine.value import Value
-from .rows import flat
+from .rows import flat, is_list
 
+NUMBERS = "A loss takes numbers"
 N = TypeVar("N", Value, float)
 Nested: TypeAlias = N | Sequence[N] | Sequence[Sequence[N]]
 Reduction = Literal["mean", "sum"]
@@ -52,7 +54,7 @@ def huber(predictions: Any, targets: Any, delta: float = 1.0, reduction: str = "
     -delta ... delta. Raises ValueError unless delta is positive.
     Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
-    if not delta > 0:
+    if not (hasattr(delta, "__neg__") and delta > 0):
         raise ValueError(f"huber needs a positive delta, got {delta!r}.")
 
     # Both cases at once, without a branch: with c = d clipped to -delta ... delta, the loss is c (d - c/2).
@@ -115,7 +117,7 @@ def cross_entropy(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     # log softmax(z)_k = z_k - logsumexp(z), so the loss is sum(t) logsumexp(z) - t.z: few nodes for many classes.
     def loss(row: Any, target: Any) -> Any:
         normaliser = functions.logsumexp(row)
-        if not _is_nested(target):
+        if not is_list(target):
             return normaliser - functions.take(row, target)
         weight = functions.sum(target)
         if not _is_plain(weight) or weight != 1:
@@ -136,7 +138,7 @@ def nll(log_probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
     """
 
     def loss(row: Any, target: Any) -> Any:
-        return -(functions.dot(target, row) if _is_nested(target) else functions.take(row, target))
+        return -(functions.dot(target, row) if is_list(target) else functions.take(row, target))
 
     return _of_rows(loss, log_probabilities, targets, reduction)
 
@@ -144,59 +146,52 @@ def nll(log_probabilities: Any, targets: Any, reduction: str = "mean") -> Any:
 # --- One example or a batch --------------------------------------------------------------------------------
 
 
-def _is_nested(x: Any) -> bool:
-    return hasattr(x, "__len__")
-
-
 def _is_plain(x: Any) -> bool:
     return not hasattr(x, "_apply")
 
 
 def _paired(predictions: Any, targets: Any) -> list[tuple[Any, Any]]:
-    _check_not_text(targets)
-    n_targets = len(targets) if _is_nested(targets) else "no list of them"
+    if isinstance(targets, str):
+        raise no_number(NUMBERS, targets)
+    n_targets = len(targets) if is_list(targets) else "no list of them"
     if len(predictions) != n_targets or n_targets == 0:
         raise ValueError(f"A loss needs one target per prediction: {len(predictions)} and {n_targets} given.")
     return list(zip(predictions, targets, strict=True))
 
 
-def _check_not_text(target: Any) -> None:
-    if isinstance(target, str):  # a text has a length, as a list has
-        raise TypeError(f"A target is a number, got {target!r} ({type(target).__name__}).")
-
-
 def _each(name: str, loss: Callable[[Any, Any], Any], p: Any, t: Any) -> Any:
     """The losses, nested as the predictions are. No closure: one that calls itself is a cycle."""
-    if _is_nested(p):
-        if not _is_nested(t):
+    if is_list(p):
+        if not hasattr(t, "__len__"):
             raise ValueError(
                 f"{name} takes one output per target, got a list of {len(p)} for one target: let the model "
                 "return one number, or give as many targets in a list."
             )
         return [_each(name, loss, *pair) for pair in _paired(p, t)]
-    if _is_nested(t):
-        _check_not_text(t)
+    if is_list(t):
         column = ": of a column take its numbers, y[:, 0]" * (len(t) == 1)
         raise ValueError(f"A loss needs one target per prediction: one number and {len(t)} targets given{column}.")
+    if isinstance(t, str) or not (hasattr(p, "__neg__") and hasattr(t, "__neg__")):
+        raise no_number(NUMBERS, t if hasattr(p, "__neg__") else p)
     return loss(p, t)
 
 
 def _of_rows(loss: Callable[[Any, Any], Any], rows: Any, targets: Any, reduction: str) -> Any:
     """The loss of each row and its target, an index or one probability per class, reduced."""
-    if not _is_nested(rows) or not len(rows):
-        error = ValueError if _is_nested(rows) else TypeError
-        shown = "none" if _is_nested(rows) else repr(rows)
+    if not is_list(rows) or not len(rows):
+        error = ValueError if is_list(rows) else TypeError
+        shown = "none" if is_list(rows) else repr(rows)
         raise error(f"This loss takes one row of numbers, one per class, or a list of rows, got {shown}.")
-    pairs = _paired(rows, targets) if _is_nested(rows[0]) else [(rows, targets)]
+    pairs = _paired(rows, targets) if is_list(rows[0]) else [(rows, targets)]
     losses = [loss(list(row), _checked(list(row), target)) for row, target in pairs]
-    return _reduced(losses if _is_nested(rows[0]) else losses[0], reduction)
+    return _reduced(losses if is_list(rows[0]) else losses[0], reduction)
 
 
 def _checked(row: list[Any], target: Any) -> Any:
     """The target of a row of scores. Raises unless it is an index or one probability per class."""
-    if _is_nested(target) and not isinstance(target, str):
+    if is_list(target):
         for _, t in _paired(row, target):
-            if _is_plain(t) and not 0 <= t <= 1:
+            if _is_plain(t) and not (hasattr(t, "__neg__") and 0 <= t <= 1):
                 raise ValueError(f"The probability of a class is from 0 to 1, got {t!r}.")
         return list(target)
     if not _is_plain(target):
@@ -212,7 +207,7 @@ def _checked(row: list[Any], target: Any) -> Any:
 def _reduced(losses: Any, reduction: str) -> Any:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'The reduction is "mean", "sum" or "none", got {reduction!r}.')
-    if reduction == "none" or not _is_nested(losses):
+    if reduction == "none" or not is_list(losses):
         return losses
     every = flat(losses)
     total = functions.sum(every)

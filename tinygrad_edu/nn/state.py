@@ -52,6 +52,8 @@ def assign(module: Any, state: Mapping[str, Any]) -> None:
 
     The numbers of the layers may differ where their order is the same: PyTorch counts activations as layers.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"load_state_dict takes what state_dict() gives, got {state!r:.60}.")
     own: dict[str, Any] = {**dict(module.named_parameters()), **module.buffers()}
     arrays = arrays_of(module)
     if any(getattr(x, "ndim", 0) for x in state.values()) or state.keys() == arrays.keys() != own.keys():

@@ -136,6 +136,7 @@ class Optimizer:
 
         Raises ValueError, and changes nothing, if it is the state of something else.
         """
+        state = state if isinstance(state, Mapping) else {"class": state}
         own, rows = self.state_dict(), state.get("state")
         if state.get("class") != own["class"]:
             raise ValueError(f"This is the state of {reprlib.repr(state.get('class'))}, not of {own['class']!r}.")

@@ -89,7 +89,10 @@ def fit(
     out of range, or an optimizer that holds no parameter of the model.
     """
     _check_model(model, loss)
-    _check_optimizer(optimizer, model)
+    own = set(model.parameters()) if hasattr(model, "parameters") else set()
+    _check_optimizer(optimizer, own)
+    if schedule and not callable(schedule):
+        raise TypeError(f"schedule is a function such as optim.cosine(10), got {_shown(schedule)}.")
     X, y = _examples(data, "data")
     held_out = None if validation is None else _examples(validation, "validation")
     counts = {"epochs": epochs, "start": start, "batch_size": batch_size, "patience": patience}
@@ -97,12 +100,11 @@ def fit(
         least, is_optional = int(name != "start"), name in ("batch_size", "patience")
         if not (is_optional and count is None) and not (isinstance(count, Integral) and count >= least):
             raise ValueError(f"{name} is a whole number of {least} or more, got {count!r}.")
-    own = set(model.parameters()) if hasattr(model, "parameters") else set()
     recorded = film is not None or check is not None or any(own.intersection(r.parameters) for r in recorders)
-    on_other_film = film is not None and own.isdisjoint(film.parameters)
+    on_other_film = film is not None and own.isdisjoint(getattr(film, "parameters", ()))
     for refused, sentence in (
         (check not in ("gradients", None), f'check is "gradients" or None, got {check!r}.'),
-        (dtype not in TOLERANCE, f'The dtype is "float64" or "float32", got {dtype!r}.'),
+        (dtype not in list(TOLERANCE), f'The dtype is "float64" or "float32", got {dtype!r}.'),
         (backend not in ("numpy", "jax"), f'The backend is "numpy" or "jax", got {backend!r}.'),
         (on_other_film, "The film records another model: make it with tg.debug.record(model)."),
         (
@@ -247,12 +249,11 @@ def _check_model(model: Any, loss: Any) -> None:
             raise TypeError(f"loss takes an output and a target ({error}): {CALLED}.") from None
 
 
-def _check_optimizer(optimizer: Any, model: Any) -> None:
+def _check_optimizer(optimizer: Any, own: set[Value]) -> None:
     if not (hasattr(optimizer, "step") and hasattr(optimizer, "lr")):  # a class has no lr
         raise TypeError(
             f"optimizer is an object such as optim.SGD(model.parameters(), lr=0.1), got {_shown(optimizer)}."
         )
-    own = set(model.parameters()) if hasattr(model, "parameters") else set()
     if own and own.isdisjoint(optimizer.parameters):
         raise ValueError("The optimizer holds no parameter of this model: make it with model.parameters().")
 

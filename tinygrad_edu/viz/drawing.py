@@ -61,14 +61,12 @@ def draw(
     Raises TypeError if root is not one Value or paths are not edges, ValueError for an unknown option or an edge
     that is not below root.
     """
-    variables = variables_in_sight() if variables is None else variables
+    variables = variables_in_sight(variables)
     (root,) = adopted(root)
     if rankdir not in ("LR", "TB"):
         raise ValueError(f'rankdir is "LR" (left to right) or "TB" (top to bottom), got {rankdir!r}.')
     if style not in STYLES:
-        raise ValueError(
-            f'style is "value" (one box per Value) or "micrograd" (boxes and ellipses), got {style!r}.'
-        )
+        raise ValueError(f'style is "value" (a box per Value) or "micrograd" (boxes and ellipses), got {style!r}.')
     if max_nodes is not None and (not isinstance(max_nodes, int) or max_nodes < 2):
         raise ValueError(f"max_nodes is a whole number of 2 or more, or None for all nodes, got {max_nodes!r}.")
     in_micrograds = style == "micrograd"

@@ -13,8 +13,12 @@ LONGEST = 10_000  # a list with more entries is data, not a handful of names
 HISTORY = ("In", "Out")  # IPython's
 
 
-def variables_in_sight() -> dict[Value, str]:
-    """`callers_names` of the frame that called the function that calls this one."""
+def variables_in_sight(given: Mapping[Value, str] | None = None) -> Mapping[Value, str]:
+    """Those that are given, or `callers_names` of the frame that called the function that calls this one."""
+    if given is not None:
+        if not isinstance(given, Mapping):
+            raise TypeError(f"variables are a dict of Values and their names, got {given!r:.60}.")
+        return given
     here = inspect.currentframe()
     try:
         return callers_names(here and here.f_back and here.f_back.f_back)

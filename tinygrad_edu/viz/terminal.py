@@ -49,7 +49,7 @@ def tree(
        |  `- ^ x
        `- 1   grad -
     """
-    variables = variables_in_sight() if variables is None else variables
+    variables = variables_in_sight(variables)
     order = nodes_below(*adopted(root))
     for name, limit in (("max_lines", max_lines), ("depth", depth), ("width", width)):
         if (limit is not None or name == "max_lines") and (not isinstance(limit, int) or limit < 1):

@@ -154,9 +154,8 @@ class Tracer(Answers):
         except Exception as error:
             cause = self.refusals[0] if self.refusals else error
             shown = ", ".join(map("{} {}".format, names, shapes))
-            cause.add_note(
-                f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
-            )
+            traced = f"It was traced on one example of the shapes {shown}: the first axis of a batch is left out."
+            cause.add_note(f"{traced} A Placeholder is one number of the example.")
             if cause is error:
                 raise
             raise cause from error

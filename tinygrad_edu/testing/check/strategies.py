@@ -42,7 +42,7 @@ def values(min_value: Any = None, max_value: Any = None, *, kind: Kind = float) 
     Raises ValueError if the range is empty or an end is not finite, TypeError for another kind.
     """
     for end in (min_value, max_value):
-        if end is not None and not math.isfinite(end):
+        if end is not None and not (hasattr(end, "__neg__") and math.isfinite(end)):
             raise ValueError(f"min_value and max_value are finite numbers, got {end!r}.")
     low = min_value if min_value is not None else -10 if max_value is None else min(-10, max_value - 20)
     return _numbers(low, max(10, low + 20) if max_value is None else max_value, kind).map(Value)
@@ -79,7 +79,7 @@ def programs(
     Raises TypeError for another kind or what is no rule, ValueError for a rule or an expression that cannot be
     used (see `expressions`), and if max_nodes leaves no room for any step or there is no input.
     """
-    if max_inputs < 1:
+    if not (hasattr(max_inputs, "__index__") and max_inputs >= 1):
         raise ValueError(f"A program has one input or more, got max_inputs={max_inputs!r}.")
     numbers, costs = _numbers(-4, 4, kind), expressions(rules, exact=kind is Fraction)
     cheapest = min(costs.values())
@@ -121,7 +121,7 @@ def networks(
 
     Raises ValueError if a maximum is less than 1, or for no activation or one that `nn` does not have.
     """
-    if min(max_inputs, max_width, max_layers) < 1:
+    if not all(hasattr(n, "__index__") and n >= 1 for n in (max_inputs, max_width, max_layers)):
         raise ValueError(
             f"A network has inputs, width and layers of 1 or more: {max_inputs, max_width, max_layers}."
         )

@@ -71,9 +71,10 @@ def _scope(engine: Any) -> tuple[dict[str, Any], list[str], list[str]]:
     notes = list[str]()
     if isinstance(engine, str | os.PathLike):
         engine, notes = load(Path(engine))
-    if isinstance(engine, types.ModuleType):
-        engine = vars(engine)
+    engine = vars(engine) if isinstance(engine, types.ModuleType) else engine
     if not isinstance(engine, Mapping):
+        if not callable(engine):
+            raise ValueError(f"an engine is a class, a module, a dict or the path of a file, not {engine!r:.60}")
         return {engine.__name__: engine}, [engine.__name__], []
     own = [n for n, x in engine.items() if isinstance(x, type) and x.__module__ == engine.get("__name__")]
     engines = [n for n in own if any(hasattr(engine[n], b) for b in BACKWARD)]

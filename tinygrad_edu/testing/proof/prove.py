@@ -82,7 +82,7 @@ def prove_rule(
     """
     refuse("prove_rule", others)
     rule = as_rule(rule, "prove_rule")
-    if ulps is not None and not ulps > 0:
+    if ulps is not None and not (hasattr(ulps, "__neg__") and ulps > 0):
         raise ValueError(f"ulps is a bound above 0, got {ulps!r}.")
     ctx.prec = BITS  # flint keeps it for the whole process
     clock, notes, rests_on, library = Clock(budget), set[str](), set[str](), getattr(rule, "library", "")
