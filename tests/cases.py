@@ -1,8 +1,10 @@
-"""Every rule, and those with parameters at several of them; every optimiser; interrupts; other processes."""
+"""Every rule, and those with parameters at several of them; every optimiser; interrupts; processes; Node."""
 
 import copy
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,6 +35,8 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 }
 
 
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js")
 COPIES: dict[str, Any] = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
 
 
@@ -89,3 +93,13 @@ def python(program: str, **environment: str) -> str:
     done = run("-c", program, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def in_node(script: str) -> Any:
+    """What a module of JavaScript gives to PRINT. Its nan and inf come as texts."""
+    as_text = "(key, x) => (typeof x === 'number' && !Number.isFinite(x) ? String(x) : x)"
+    script += f"\nfunction PRINT(x) {{ console.log(JSON.stringify(x, {as_text})); }}"
+    command = [str(NODE), "--input-type=module"]
+    done = subprocess.run(command, input=script, capture_output=True, encoding="utf-8", timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

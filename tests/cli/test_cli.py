@@ -18,7 +18,7 @@ import cases
 import pytest
 from cases import python
 
-from tinygrad_edu import RULES, cli, datasets, nn
+from tinygrad_edu import RULES, cli, datasets, fit, nn, optim
 from tinygrad_edu.cli import recipes
 from tinygrad_edu.testing import rules_of
 from tinygrad_edu.train.accuracy import is_right
@@ -271,6 +271,9 @@ def test_train_iris_and_save_the_model(tmp_path: Path) -> None:
     data = datasets.iris(seed=1, standardize=True)
     examples = zip(data.X_test.tolist(), data.y_test.tolist(), strict=True)
     assert 2 * sum(is_right(model(x), t, False) for x, t in examples) == accuracy
+    twin = nn.Sequential(nn.Dense(4, 8, "relu", rng=1), nn.Dense(8, 3, rng=2))
+    fit(twin, nn.cross_entropy, data, optim.Adam(twin.parameters(), 0.02), 30, 10, seed=1, progress=False)
+    assert model.state_dict() == pytest.approx(twin.state_dict())
 
 
 def test_a_folder_without_rights_is_told_before_the_training(tmp_path: Path, monkeypatch, capsys) -> None:

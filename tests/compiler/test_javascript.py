@@ -3,38 +3,15 @@
 import json
 import math
 import random
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import in_node, needs_node
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Rule, TraceError, Value, nn
 from tinygrad_edu.compiler.backends.javascript import helpers, javascript_number, rule_text
 from tinygrad_edu.compiler.run import pointwise
-
-NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js")
-SPECIAL = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-
-
-def run(script: str, folder: Path) -> Any:
-    """What the script prints, as JSON in which inf and nan are text."""
-    file = folder / "script.mjs"
-    as_text = "(key, x) => (typeof x === 'number' && !Number.isFinite(x) ? String(x) : x)"
-    file.write_text(
-        script.replace("PRINT(", "print(")
-        + f"\nfunction print(x) {{ console.log(JSON.stringify(x, {as_text})); }}"
-    )
-    done = subprocess.run([str(NODE), str(file)], capture_output=True, encoding="utf-8", timeout=600)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout, parse_constant=SPECIAL.get)
-
-
-def number(x: Any) -> float:
-    return SPECIAL[x] if isinstance(x, str) else float(x)
 
 
 def points(rule: Rule, n: int) -> list[list[float]]:
@@ -52,7 +29,7 @@ def points(rule: Rule, n: int) -> list[list[float]]:
 
 
 @needs_node
-def test_rules_are_pythons_within_4_ulps(tmp_path: Path) -> None:
+def test_rules_are_pythons_within_4_ulps() -> None:
     texts, work = {}, {}
     for name, rule in RULES.items():
         if rule.forward.__module__ == __name__:
@@ -62,18 +39,17 @@ def test_rules_are_pythons_within_4_ulps(tmp_path: Path) -> None:
         assert work[name], name
     calls = frozenset().union(*(text.calls for text in texts.values()))
     rules = ",\n".join(f"{json.dumps(name)}: [{t.forward}, {t.backward}]" for name, t in texts.items())
-    results = run(
+    results = in_node(
         f"{helpers(calls)}\nconst rules = {{{rules}}};\nconst work = {json.dumps(work)};\n"
         "PRINT(Object.fromEntries(Object.entries(work).map(([name, points]) => [name, points.map((x) => {\n"
-        "  const out = rules[name][0](...x); return [out, ...rules[name][1](1.5, out, ...x).map(Number)]; })])));",
-        tmp_path,
+        "  const out = rules[name][0](...x); return [out, ...rules[name][1](1.5, out, ...x).map(Number)]; })])));"
     )
     for name, rows in results.items():
         for point, row in zip(work[name], rows, strict=True):
             out = RULES[name].forward(*point)
             terms = [abs(x) for x in point] if name in ("sum", "dot", "logsumexp", "softplus") else []
             expected = [out, *RULES[name].backward(1.5, out, *point)]
-            for got, e in zip(map(number, row), map(float, expected), strict=True):
+            for got, e in zip(map(float, row), map(float, expected), strict=True):
                 size = max(abs(e), *terms, 0.0) if terms else abs(e)
                 if name in ("gelu", "silu"):  # their slopes cancel
                     size = max(size, 1.0)
@@ -92,24 +68,24 @@ HARD: dict[str, list[tuple[float, ...]]] = {  # mod and pow are equal to the bit
 
 @needs_node
 @pytest.mark.parametrize("name", HARD)
-def test_functions_at_hard_points(name: str, tmp_path: Path) -> None:
+def test_functions_at_hard_points(name: str) -> None:
     is_rule = name in ("mod", "pow")
     text = rule_text(RULES[name], 2) if is_rule else None
     calls = ", ".join(
         f"({text.forward if text else name})({', '.join(map(javascript_number, point))})" for point in HARD[name]
     )
-    printed = run(f"{helpers(text.calls if text else [name])}\nPRINT([{calls}]);", tmp_path)
-    for point, got in zip(HARD[name], map(number, printed), strict=True):
+    printed = in_node(f"{helpers(text.calls if text else [name])}\nPRINT([{calls}]);")
+    for point, got in zip(HARD[name], map(float, printed), strict=True):
         expected = (RULES[name].forward if text else getattr(math, name))(*point)
         ulps = 0 if text else 4 * math.ulp(expected)
         assert abs(got - expected) <= ulps or repr(got) == repr(expected), (point, got)
 
 
 @needs_node
-def test_a_network_runs_as_a_module(tmp_path: Path) -> None:
+def test_a_network_runs_as_a_module() -> None:
     module = tg.compile(MODEL, MODEL.parameters(), backend="javascript", example=([0.0] * 3,))
     script = "PRINT([predict([0.5, -1, 2]), predict(new Float32Array([0.5, -1, 2])), parameters, names]);"
-    outputs, of_array, parameters, names = run(module.source + script, tmp_path)
+    outputs, of_array, parameters, names = in_node(module.source + script)
     assert outputs == of_array == pytest.approx([out.data for out in MODEL([0.5, -1.0, 2.0])], rel=1e-15)
     assert parameters == [p.data for p in MODEL.parameters()]
     assert names[0] == "layer0.neuron0.w0"
@@ -138,23 +114,23 @@ MODULES: dict[str, tuple[Any, list[Value], list[Any]]] = {
 
 @needs_node
 @pytest.mark.parametrize("name", MODULES)
-def test_value_and_gradient_are_the_eager_ones(name: str, tmp_path: Path) -> None:
+def test_value_and_gradient_are_the_eager_ones(name: str) -> None:
     tg.rule(softsign, backward=lambda upstream, out, x: (upstream / ((1 + abs(x)) * (1 + abs(x))),))
     function, parameters, inputs = MODULES[name]
     module = tg.compile(function, parameters, backend="javascript", example=tuple(inputs))
     assert "</script>" not in module.source
     # of predict; forwards, slopes, and backwards
     assert module.source.count("for (let t = ") == (4 if name == "stages that repeat" else 0)
-    value, gradient = run(f"{module.source}PRINT(valueAndGrad({json.dumps(inputs)[1:-1]}));", tmp_path)
+    value, gradient = in_node(f"{module.source}PRINT(valueAndGrad({json.dumps(inputs)[1:-1]}));")
     out = function(*inputs)
     assert value == pytest.approx(out.data, rel=1e-13)
     assert gradient == pytest.approx(tg.gradients(out, parameters), rel=1e-12, abs=1e-16)
 
 
 @needs_node
-def test_a_wrong_number_of_inputs_is_told(tmp_path: Path) -> None:
+def test_a_wrong_number_of_inputs_is_told() -> None:
     module = tg.compile(lambda x: W * x[0] * x[1], [W], backend="javascript", example=([0.0, 0.0],))
-    message = run(module.source + "try { predict([1]); } catch (error) { PRINT(error.message); }", tmp_path)
+    message = in_node(module.source + "try { predict([1]); } catch (error) { PRINT(error.message); }")
     assert message == "x needs 2 numbers, got 1"
 
 

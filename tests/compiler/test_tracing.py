@@ -8,6 +8,7 @@ import pickle
 import random
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -100,9 +101,11 @@ def test_the_line_is_found_in_code_without_a_file_or_beside_a_folder_of_a_simila
 
 # --- What changes after the trace -------------------------------------------------------------------------------
 @BACKENDS
-def test_a_mode_that_changes_is_noticed(backend: str) -> None:
+@pytest.mark.parametrize("held", [lambda model: lambda: model, weakref.ref])  # one that is looked into, one not
+def test_a_mode_that_changes_is_noticed(backend: str, held: Any) -> None:
     model = nn.Sequential(nn.Dense(3, 2, rng=0), nn.Dropout(0.5, rng=0)).eval()
-    step = tg.compile(lambda x: tg.sum(model(x)), model.parameters(), backend=backend)
+    of = held(model)
+    step = tg.compile(lambda x: tg.sum(of()(x)), model.parameters(), backend=backend)
     value, _ = step.value_and_grad(X)
     model.train()
     assert step.value_and_grad(X)[0] != value

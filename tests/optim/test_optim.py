@@ -201,7 +201,7 @@ def test_a_parameter_listed_twice_moves_once() -> None:
 @pytest.mark.parametrize("make", EVERY)
 @pytest.mark.parametrize("clip", [False, True])
 def test_a_forgotten_zero_grad_is_explained_once_and_changes_no_number(make: Any, clip: bool) -> None:
-    w = Value(3.0)
+    w = Value(-3.0)  # whose gradient is negative; that of SEQUENCES is not
     optimizer = make([w])
     with pytest.warns(UserWarning, match=r"call zero_grad\(\)") as caught:  # noqa: PT031  # at any of the steps
         for _ in range(4):
@@ -212,7 +212,7 @@ def test_a_forgotten_zero_grad_is_explained_once_and_changes_no_number(make: Any
             optimizer.step()
             assert type(w.grad) is float
     assert [warning.filename for warning in caught] == [__file__]
-    twin, gradient = Value(3.0), 0.0
+    twin, gradient = Value(-3.0), 0.0
     optimizer = make([twin])
     for _ in range(4):
         gradient += 2 * twin.data

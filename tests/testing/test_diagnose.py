@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import random
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -22,10 +23,10 @@ import tinygrad_edu as tg
 from tinygrad_edu.testing import Program, diagnose
 from tinygrad_edu.testing.check.mistakes import Row
 from tinygrad_edu.testing.grade import process
-from tinygrad_edu.testing.grade.examination import Examination
+from tinygrad_edu.testing.grade.examination import Examination, _parting
 from tinygrad_edu.testing.grade.explanation import Explanation
 from tinygrad_edu.testing.grade.faulty_pass import Fault, Operation, Trial
-from tinygrad_edu.testing.grade.operations import alone, near
+from tinygrad_edu.testing.grade.operations import alone, near, program_of, solved
 
 BY_TITLE = {title: (name, replacements, mistake) for title, name, replacements, mistake in MUTANTS}
 COMPOSED = ", composed"  # operations that call others
@@ -70,6 +71,11 @@ def test_each_mistake_is_named(title: str, name: str, replacements: Replacements
     with contextlib.redirect_stdout(io.StringIO()) as printed:  # the four lines show what they say
         exec(remark.program, dict(scope))
     assert float(printed.getvalue()) == pytest.approx(remark.got)
+
+
+def test_the_step_at_which_numbers_part_is_the_last_that_gives_the_node_a_share() -> None:
+    told = _parting(solved(program_of((3.0,), ("a * b", (0, 0)), ("a * b", (1, 0)))), [9.0, 3.0, 1.0], 0)
+    assert re.fullmatch(r"step 2 of 2: b = a \* a: .* -> 27; the engine has a\.grad 9", told)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...engine import parsing
 from ..check import random_program
 from ..check.random_program import Program
 from .sources import load
@@ -31,7 +32,7 @@ GRADIENT = ("grad", "_grad", "gradient", "derivative", "deriv", "adjoint", "g", 
 BACKWARD = ("backward", "backprop", "back_prop", "backpropagate", "back_propagate", "backward_pass", "back")
 DEATHS = 2  # processes that may end before an answer; then the engine is given up
 PROCESSES, CROWD = 100, 250  # that an engine may have; the exit code of its guard if there are more
-PACKAGE, OWN = str(Path(__file__).parents[2]), (__file__, random_program.__file__)
+PACKAGE, OWN = str(Path(__file__).parents[2]), (__file__, random_program.__file__, parsing.__file__)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux
 
 
