@@ -48,10 +48,8 @@ def test_the_page_holds_the_graph_inf_and_nan_included() -> None:
 @settings(max_examples=25, phases=[Phase.generate])
 @given(program=programs())
 def test_numbers_paths_and_steps_are_the_engines_after_leaves_change(program: Program) -> None:
-    root, numbers = (
-        program(*map(Value, program.inputs)),
-        [12345.678, 99990.0, 9999.4, 1e5, 1e-4, 1.2e-5, -0.5, 3.0],
-    )
+    root = program(*map(Value, program.inputs))
+    numbers = [12345.678, 99990.0, 9999.4, 1e5, 1e-4, 1.2e-5, -0.5, 3.0]
     page, order = live(root).to_html(), tg.topological_order(root)
     changed = [i for i, node in enumerate(order) if not node.rule][:2]
     for i in changed:
