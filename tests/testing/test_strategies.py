@@ -86,7 +86,7 @@ def test_there_is_a_template_for_every_rule_of_ours() -> None:
 @given(st.sampled_from(KINDS), st.integers(2, 60), st.integers(1, 5), st.data())
 def test_a_graph_has_max_nodes_at_most(kind: Any, max_nodes: int, max_inputs: int, data: st.DataObject) -> None:
     program = data.draw(programs(max_nodes=max_nodes, kind=kind, max_inputs=max_inputs))
-    assert len(topological_order(program.graph()[-1])) <= max_nodes
+    assert len({node for result in program.graph() for node in topological_order(result)}) <= max_nodes
     assert 1 <= len(program.inputs) <= min(max_inputs, max_nodes - 1)
     assert program.steps
     assert all(type(x) is kind and abs(x) <= 4 for x in program.inputs)
@@ -203,7 +203,7 @@ WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (values, {"min_value": 2, "max_value": 1}, ValueError, "range is empty: min_value=2 is above max_value=1"),
     (values, {"min_value": math.nan}, ValueError, "finite numbers, got nan"),
     (values, {"max_value": math.inf}, ValueError, "finite numbers, got inf"),
-    (values, {"min_value": 1e-310, "max_value": 2e-310}, ValueError, "From 1e-310 to 2e-310 there are subnormal"),
+    (values, {"min_value": 1e-310, "max_value": 1e-310}, ValueError, "From 1e-310 to 1e-310 there are subnormal"),
     (
         values,
         {"min_value": -1e-310, "max_value": -1e-310},

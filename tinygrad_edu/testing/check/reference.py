@@ -141,7 +141,7 @@ class Probe(Operators):
         if name == "plain":
             return inputs[0]
         if name not in _CHEAP and any(
-            isinstance(x, mp.mpf) and mp.isfinite(x) and x and mp.mag(x) > LONG for x in numbers
+            isinstance(x, mp.mpf) and mp.isfinite(x) and mp.mag(x) > LONG for x in numbers
         ):
             raise ValueError(f"{name} of a number beyond 2^{LONG} is out of reach")
         if name == "pow_n":

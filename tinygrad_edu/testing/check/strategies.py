@@ -90,10 +90,9 @@ def programs(
 def _programs(
     draw: st.DrawFn, numbers: st.SearchStrategy[Any], costs: dict[str, int], max_nodes: int, max_inputs: int
 ) -> Program:
-    usual = max_nodes * len(costs) // sum(costs.values())  # so many steps fit
     # A step is few choices, as Hypothesis deletes few in a row; with `a` a recent result, few steps lead nowhere.
     step = st.tuples(st.sampled_from(list(costs)), st.integers(0, 2), st.integers(0, 1727))  # 12^3 - 1
-    some = st.lists(step, max_size=usual)
+    some = st.lists(step)
     inputs = draw(st.lists(numbers, min_size=1, max_size=max_inputs))
     parts = draw(st.tuples(some, some, some))  # three lists are longer than one, and each of them shrinks
     drawn = [step for part in parts for step in part] or [draw(step)]
