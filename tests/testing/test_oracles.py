@@ -79,14 +79,9 @@ def test_a_complex_step_refuses_kinks(f: Any) -> None:
 @pytest.mark.parametrize(
     ("got", "exact", "size", "near"),
     [
-        (1.0, 1.0 + 1e-12, 1.0, True),
-        (1.0, 1.0 + 3e-12, 1.0, False),
-        (1.0, 1.0 + 1e-9, 1000.0, True),
-        (0.0, 1e-12, 0.0, True),
-        (0.0, 2e-12, 0.0, False),
-        (math.inf, math.inf, math.inf, True),
-        (math.nan, 1.0, 1.0, False),
-        (1.0, math.nan, math.inf, False),
+        *((1.0, 1.0 + 1e-12, 1.0, True), (1.0, 1.0 + 3e-12, 1.0, False), (1.0, 1.0 + 1e-9, 1000.0, True)),
+        *((0.0, 1e-12, 0.0, True), (0.0, 2e-12, 0.0, False), (math.inf, math.inf, math.inf, True)),
+        *((math.nan, 1.0, 1.0, False), (1.0, math.nan, math.inf, False)),
     ],
 )
 def test_near_is_relative_to_the_absolute_adjoint(got: float, exact: float, size: float, near: bool) -> None:

@@ -138,8 +138,6 @@ class Probe(Operators):
 
     def _operate(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         numbers = [x.x if isinstance(x, Probe) else x for x in inputs]
-        if name == "plain":
-            return inputs[0]
         if name not in _CHEAP and any(
             isinstance(x, mp.mpf) and mp.isfinite(x) and mp.mag(x) > LONG for x in numbers
         ):
@@ -157,7 +155,7 @@ class Probe(Operators):
 
 
 LONG = 2500  # binary places in front of the point: e^x of such a whole number takes 10 ms
-_CHEAP = set("add sub mul neg abs lt le gt ge equal where max sign heaviside div sqrt log".split())
+_CHEAP = set("plain add sub mul neg abs lt le gt ge equal where max sign heaviside div sqrt log".split())
 
 
 def within_reach(f: Callable[..., Any], point: Sequence[Any], exact: bool = False) -> None:
@@ -182,7 +180,7 @@ def _value(f: Callable[..., Any], point: Sequence[Any]) -> Any:
     for more in (0, 1800, 5400):
         with mp.workprec(_precision(point) + more):
             out = _real(f(*map(high, point)))
-        if out == before or not mp.isfinite(out) or (more and abs(out - before) <= abs(out) * mp.ldexp(1, -170)):
+        if not mp.isfinite(out) or (more and abs(out - before) <= abs(out) * mp.ldexp(1, -170)):
             return out
         before = out
     raise ValueError("f has no digits")
