@@ -204,9 +204,9 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
         except (ValueError, ArithmeticError):
             return None
 
-    more, both = 0, [None, None]
+    both = [None, None]
     for finer in range(0, 1200, 200):
-        with mp.workprec(2 * _precision(point) + 10 * finer + more):
+        with mp.workprec(2 * _precision(point) + 10 * finer):
             x, h = high(point[i]), mp.ldexp(_step(point), -finer)
             tiny = mp.ldexp(h, -64)
             if (here := along(x)) is None or mp.isnan(here):  # as log is below 0
@@ -218,7 +218,6 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
             both = [None if s is not None and abs(s) < lost * 2**80 > SMALLEST else s for s in both]
             if not any(slope is None or mp.isinf(slope) for slope in both):
                 break
-        more = min(max(0, mp.mag(size)), 1024) if size else 0
     return both
 
 

@@ -166,7 +166,7 @@ def many_digits(call: Sampled) -> Callable[[int], Verdict | None]:
             numbers = list(map(mp.mpf, call.numbers))
             here = call.sample(numbers)
             analytics = gradients(here.out, here.leaves)
-            sizes = {node: a for node, a in absolute_adjoint(here.out).items() if math.isfinite(a)}
+            sizes = {node: a for node, a in absolute_adjoint(here.out).items() if 0 < a < math.inf}
             moved = sum(abs(node.data) * a for node, a in sizes.items())  # what rounding every node does to f
     except Exception:  # whatever a function for floats raises
         return lambda i: None
