@@ -228,9 +228,9 @@ def test_the_first_wrong_node_is_named(name: str) -> None:
 def test_only_the_inputs_behind_the_wrong_rule_are_wrong() -> None:
     off = rule(lambda x: 3 * x, backward=lambda u, out, x: (2 * u,), name="off")
     lost = rule_of("1 / (1 + x * x)", "u * -2 * x * x * o * o / x")  # nan at 1e200, and exp(1000) is inf
-    error = mismatch(lambda a, b: lost(Value(1e200)) + 1 / tg.exp(Value(1000.0)) + a + off(b), 1.0, 2.0)
+    error = mismatch(lambda a, b: a + off(lost(Value(1e200)) + 1 / tg.exp(Value(1000.0)) + b), 1.0, 2.0)
     assert [row.verdict for row in error.report.rows] == ["ok", "WRONG"]
-    assert "for b is wrong, first at off(b=2): its rule gives operand 0 the slope 2," in str(error)
+    assert "for b is wrong, first at off(2): its rule gives operand 0 the slope 2," in str(error)
     assert mismatch(rule_of("0 * x + 3.0", "u"), 0.75).report.rows[0].numeric == 0
     plus = rule(lambda *xs: sum(xs), backward=lambda u, out, *xs: (2 * u,) * len(xs), name="plus")
     for others, shown in (((1, 2, 3, 4, 5), "1, 2, 3, 4, 5"), ((1, 2, 3, 4, 5, 6), "1, 2, 3, 4, ..., 6")):
@@ -244,7 +244,7 @@ def test_no_rule_is_wrong_by_itself() -> None:
             mismatch(f, 3)
         )
     error = mismatch(lambda x: 2 * x.data, 3.0)
-    assert (error.report.rows[0].analytic, error.report.rows[0].numeric) == (0, 2)
+    assert error.report.rows[0]._replace(estimate=0) == ("x", 3, 0, 2, 0, "WRONG", "")
     assert "f returns a plain number, made outside the graph" in str(error)
     message = str(mismatch(lambda x: tg.relu(x) - tg.relu(-x), 0.0))  # it is x
     assert "what the rules agree on for a kink" in message
@@ -368,7 +368,7 @@ def test_a_right_formula_that_loses_its_digits_is_told() -> None:
 
 FLOAT = lambda x: 2.0 if isinstance(x.data, float) else None  # noqa: E731 - a number
 ON_FLOATS: list[tuple[Callable[..., Any], float, str, str]] = [  # f, x, the verdict, a part of the note
-    (lambda x: x + math.exp(x.data), 1.0, "WRONG", "by differences of floats"),
+    (lambda x: tg.sin(x - 1) + math.exp(x.data), 1.0, "WRONG", "by differences of floats"),
     (lambda x: Value(1.0 * x.data + math.exp(x.data)), 1.0, "WRONG", "by differences of floats"),
     (lambda x: x + math.exp(1 + 512 * x.data) / 512, 0.0, "WRONG", "by differences of floats"),  # sees 2^-60
     (lambda x: 0 * x + float(x.data) + math.exp(x.data), 1.0, "WRONG", "by differences of floats"),
