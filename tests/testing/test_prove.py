@@ -357,8 +357,9 @@ def test_bad_arguments() -> None:
             prove_rule("tan", ulps=bound)
     with pytest.raises(ValueError, match="The domain of log is empty"):
         prove_rule("log", domain=(-2, -1))
-    with pytest.raises(TypeError, match="domain is an Interval or a pair"):
-        prove_rule("log", domain="all")
+    for domain in ("all", 3, [(1, "2")], (1, 2, 3), [(1, 2, 3)], [Interval(1), None]):
+        with pytest.raises(TypeError, match="domain is an Interval or a pair"):
+            prove_rule("log", domain=domain)
     with pytest.raises(ValueError, match="says nothing of"):
         prove_rule("exp", domain=(0, 1)).at(2.0)
 

@@ -263,7 +263,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "min": _minimum,
     "clamp": lambda low, x, high: _minimum(e.maximum(x, low), high),
     "eq": e.equal,
-    "ne": lambda x, y: 1 - e.equal(x, y) if not isinstance(x, bool) else x != y,
+    "ne": lambda x, y: 1 - e.equal(x, y),
     "and": lambda x, y: x and y,
     "or": lambda x, y: x or y,
     "not": lambda x: not x,

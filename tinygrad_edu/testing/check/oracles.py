@@ -46,7 +46,7 @@ class RuleNumber(Operators):
         return self.combine(rule, tuple(x if isinstance(x, RuleNumber) else type(self)(x) for x in inputs))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in RULES:
+        if name not in RULES:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
         return functools.partial(RULES[name], self)
 

@@ -32,11 +32,7 @@ Step = tuple[str, tuple[int, int, int, int]]
 
 _LETTERS = "abcd"
 _FUNCTIONS: dict[str, Any] = {"abs": abs, "Fraction": Fraction}
-_FUNCTIONS |= {
-    name: f
-    for name, f in vars(functions).items()
-    if (isinstance(f, Rule) or getattr(f, "__module__", "") == functions.__name__) and not hasattr(builtins, name)
-}
+_FUNCTIONS |= {name: getattr(functions, name) for name in functions.__all__ if not hasattr(builtins, name)}
 
 
 @dataclass(frozen=True)

@@ -138,10 +138,8 @@ class Probe(Operators):
 
     def _operate(self, name: str, *inputs: Any, exponent: Any = None) -> Any:
         numbers = [x.x if isinstance(x, Probe) else x for x in inputs]
-        if name == "plain":
-            return inputs[0]
         if name not in _CHEAP and any(
-            isinstance(x, mp.mpf) and mp.isfinite(x) and x and mp.mag(x) > LONG for x in numbers
+            isinstance(x, mp.mpf) and mp.isfinite(x) and mp.mag(x) > LONG for x in numbers
         ):
             raise ValueError(f"{name} of a number beyond 2^{LONG} is out of reach")
         if name == "pow_n":
@@ -157,7 +155,7 @@ class Probe(Operators):
 
 
 LONG = 2500  # binary places in front of the point: e^x of such a whole number takes 10 ms
-_CHEAP = set("add sub mul neg abs lt le gt ge equal where max sign heaviside div sqrt log".split())
+_CHEAP = set("plain add sub mul neg abs lt le gt ge equal where max sign heaviside div sqrt log".split())
 
 
 def within_reach(f: Callable[..., Any], point: Sequence[Any], exact: bool = False) -> None:
@@ -182,7 +180,7 @@ def _value(f: Callable[..., Any], point: Sequence[Any]) -> Any:
     for more in (0, 1800, 5400):
         with mp.workprec(_precision(point) + more):
             out = _real(f(*map(high, point)))
-        if out == before or not mp.isfinite(out) or (more and abs(out - before) <= abs(out) * mp.ldexp(1, -170)):
+        if not mp.isfinite(out) or (more and abs(out - before) <= abs(out) * mp.ldexp(1, -170)):
             return out
         before = out
     raise ValueError("f has no digits")
@@ -206,9 +204,9 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
         except (ValueError, ArithmeticError):
             return None
 
-    more, both = 0, [None, None]
+    both = [None, None]
     for finer in range(0, 1200, 200):
-        with mp.workprec(2 * _precision(point) + 10 * finer + more):
+        with mp.workprec(2 * _precision(point) + 10 * finer):
             x, h = high(point[i]), mp.ldexp(_step(point), -finer)
             tiny = mp.ldexp(h, -64)
             if (here := along(x)) is None or mp.isnan(here):  # as log is below 0
@@ -220,7 +218,6 @@ def sides(f: Callable[..., Any], point: Sequence[Any], i: int, of: int | None = 
             both = [None if s is not None and abs(s) < lost * 2**80 > SMALLEST else s for s in both]
             if not any(slope is None or mp.isinf(slope) for slope in both):
                 break
-        more = min(max(0, mp.mag(size)), 1024) if size else 0
     return both
 
 

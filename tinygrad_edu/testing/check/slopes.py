@@ -166,7 +166,7 @@ def many_digits(call: Sampled) -> Callable[[int], Verdict | None]:
             numbers = list(map(mp.mpf, call.numbers))
             here = call.sample(numbers)
             analytics = gradients(here.out, here.leaves)
-            sizes = {node: a for node, a in absolute_adjoint(here.out).items() if math.isfinite(a)}
+            sizes = {node: a for node, a in absolute_adjoint(here.out).items() if 0 < a < math.inf}
             moved = sum(abs(node.data) * a for node, a in sizes.items())  # what rounding every node does to f
     except Exception:  # whatever a function for floats raises
         return lambda i: None
@@ -248,7 +248,7 @@ def one_sided(f: Callable[[Any], Any], x: Any, here: Any, h: Any, lost: Any, vag
     apart = abs(second / first - factor)
     if not apart <= 1e-8 * factor:  # it bends within the step
         return None
-    if factor >= 1:
+    if factor > 1 - 1e-8:  # 1 beside x log x at 0
         return mp.sign(slope) * mp.inf
     limit = slope - third * factor / (1 - factor)
     return limit if abs(limit) > max(1e3 * apart, vague) * abs(slope) else mp.mpf(0)  # beside x^1.5 at 0

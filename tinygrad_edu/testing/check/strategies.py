@@ -53,15 +53,12 @@ def _numbers(low: Any, high: Any, kind: Kind) -> st.SearchStrategy[Any]:
         raise TypeError(f"kind is float, fractions.Fraction or mpmath.mpf, got {kind!r}.")
     if low > high:
         raise ValueError(f"The range is empty: min_value={low!r} is above max_value={high!r}.")
-    numbers: st.SearchStrategy[Any]
     if kind is Fraction:
         low, high = Fraction(low), Fraction(high)
-        numbers = st.fractions(low, high, max_denominator=max(8, low.denominator, high.denominator))
-    elif 0 < low <= high < _SMALLEST or -_SMALLEST < low <= high < 0:
+        return st.fractions(low, high, max_denominator=max(8, low.denominator, high.denominator))
+    if 0 < low <= high < _SMALLEST or -_SMALLEST < low <= high < 0:
         raise ValueError(f"From {low!r} to {high!r} there are subnormal floats only.")
-    else:
-        numbers = st.floats(float(low), float(high), allow_subnormal=False)
-    return numbers if kind in (float, Fraction) else numbers.map(kind)
+    return st.floats(float(low), float(high), allow_subnormal=False).map(kind)
 
 
 def programs(
@@ -93,20 +90,19 @@ def programs(
 def _programs(
     draw: st.DrawFn, numbers: st.SearchStrategy[Any], costs: dict[str, int], max_nodes: int, max_inputs: int
 ) -> Program:
-    usual = max(1, max_nodes * len(costs) // sum(costs.values()))  # so many steps fit
     # A step is few choices, as Hypothesis deletes few in a row; with `a` a recent result, few steps lead nowhere.
-    step = st.tuples(st.sampled_from(list(costs)), st.integers(0, 2), st.integers(0, 12**3 - 1))
-    some = st.lists(step, max_size=usual)
+    step = st.tuples(st.sampled_from(list(costs)), st.integers(0, 2), st.integers(0, 1727))  # 12^3 - 1
+    some = st.lists(step)
     inputs = draw(st.lists(numbers, min_size=1, max_size=max_inputs))
     parts = draw(st.tuples(some, some, some))  # three lists are longer than one, and each of them shrinks
-    drawn = [step for part in parts for step in part] or [(next(iter(costs)), 0, 0)]
+    drawn = [step for part in parts for step in part] or [draw(step)]
 
     inputs = inputs[: max_nodes - costs[drawn[0][0]]]  # the first step always fits
     steps: list[Step] = []
     room = max_nodes - len(inputs)
     for expression, a, others in drawn:
         if costs[expression] <= room:
-            steps.append((expression, (a, others % 12, others // 12 % 12, others // 144)))
+            steps.append((expression, (a, others, others // 12, others // 144)))
             room -= costs[expression]
     return Program(tuple(inputs), tuple(steps))
 
