@@ -141,8 +141,16 @@ def mish_backward(upstream: Any, out: Any, x: Any) -> Any:
 
 MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part of the message
     # upstream
-    "upstream is added": (rule_of("tanh(x)", "u + tanh_slope(x)"), LINEAR, "for upstream -4, the share of x is"),
-    "two mistakes": (rule_of("tanh(x)", "1 - x * x"), LINEAR, "kind      upstream not used linearly"),
+    "upstream is added": (
+        rule_of("tanh(x)", "u + tanh_slope(x)"),
+        LINEAR,
+        "upstream is added: the share is upstream times",
+    ),
+    "two mistakes": (
+        rule_of("tanh(x)", "1 - x * x"),
+        LINEAR,
+        "for upstream -4, the share of x is not -4 * its slope",
+    ),
     # the formula
     "swapped": (rule_of("x * y", "u * x", "u * y"), FORMULA, "it is the slope of the other operand, y"),
     "both, beyond 2": (

@@ -27,6 +27,7 @@ from some_rules import (
     mish,
     mish_backward,
     rule_of,
+    several,
 )
 
 import tinygrad_edu as tg
@@ -36,10 +37,19 @@ from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
 from tinygrad_edu.testing.check import deadline
 from tinygrad_edu.testing.check.case import Case
 from tinygrad_edu.testing.check.mathematics import reference_of
-from tinygrad_edu.testing.check.mistakes import lost_where, origin, rounding_mistake, upstream_mistake
+from tinygrad_edu.testing.check.mistakes import (
+    Row,
+    _factor,
+    formula_mistake,
+    lost_where,
+    origin,
+    rounding_mistake,
+    suspects,
+    upstream_mistake,
+)
 from tinygrad_edu.testing.check.points import beside_constants, confined, ends_of, grid_of, inside, line_of, near
 from tinygrad_edu.testing.check.reference import Reference, sides, ulps
-from tinygrad_edu.testing.check.rule_check import RuleReport, _simplest
+from tinygrad_edu.testing.check.rule_check import RuleReport, _simplest, _some
 from tinygrad_edu.testing.check.rule_properties import has_right_second_derivatives, keeps_digits
 
 pytestmark = pytest.mark.usefixtures("own_rules")
@@ -63,21 +73,68 @@ def test_a_right_rule_is_found_right() -> None:
     assert report.inputs > 500
     assert report.numbers == ["floats", "Values", "mpmath numbers", "arrays"]
     assert all(error <= 32 for error, _ in report.worst.values())
-    first, *lines = repr(report).splitlines()
-    assert first == f"Rule('mine') is right at {report.inputs} inputs, on {', '.join(report.numbers)}."
-    assert [line.split()[0] for line in lines] == ["mathematics", "rounding", "slopes", "second"]
     assert (report.mathematics, report.rounding) == ("right", "right")
+    few = check_rule(rule_of("x * y * y", "u * y * y", "u * 2 * x * y"), domain=FEW, bound=1)
+    assert repr(few).splitlines() == [
+        "Rule('mine') is right at 4 inputs, on floats, Values, mpmath numbers, arrays, Fractions.",
+        "  mathematics  the slopes are those of the forward function, to 12 digits or more, at 4 inputs",
+        "  rounding     value            0.3 ulps off at most, at 0.1, 0.3",
+        "               slopes          0.48 ulps off at most, at 0.1, 0.3",
+        "  second                  0 of its terms off at most, at 0.7, 2.0",
+    ]
+    assert json.loads(few.to_json())["worst"]["second"] == ["0.0", ["0.7", "2.0"]]
+    assert check_rule("sum", domain=st.sampled_from([(1.0,), (1.0, 2.0), (0.5, -2.0, 3.0)])).inputs == 6
 
 
-def test_slopes_that_vanish_are_no_mistake() -> None:
-    cube = rule_of("x * x * x * y", "u * 3 * x * x * y", "u * x * x * x")
-    for rule in (rule_of("x * abs(x)", "u * 2 * abs(x)", kinks=(0.0,)), cube):
-        assert "Fractions" in check_rule(rule, domain=(st.floats(-1e3, 1e3),) * rule.n_inputs).numbers
+def test_the_points_for_all_but_the_numbers_are_of_ordinary_size() -> None:
+    report = check_rule("neg", domain=st.sampled_from([1e-9, 2e-9, 1.0, 99.0, 100.0]))
+    assert report._case.tame == [(1.0,), (99.0,), (2e-9,)]
+    assert [len(_some(range(n), 40)) for n in (39, 40, 80, 121)] == [39, 20, 27, 31]
 
 
-def test_an_infinite_slope_at_the_end_of_the_domain_is_right() -> None:
-    rule = declared(lambda x: e.asin(x), RULES["asin"].backward, domain=(Interval(-1, 1),))
-    assert check_rule(rule).inputs > 100
+def test_a_reference_may_be_unknown_at_half_of_the_inputs() -> None:
+    for share, domain, verdict in (("2", [-1.0, 1.0], "right"), ("1", [-2.0, -1.0, 1.0], "wrong")):
+        with contextlib.suppress(RuleMismatch):
+            rule = rule_of("x * x", f"u * {share} * x")
+            check_rule(rule, lambda x: mp.sqrt(x) ** 4, domain=st.sampled_from(domain))
+            assert verdict == "right"
+
+
+FEW = st.sampled_from([(0.1, 0.3), (0.7, 2.0)])
+SIDE = "u * (1 {} sign(y - exp(x))) / (2 + 0 * x)"
+EXACT: list[tuple[Rule, Any]] = [  # right rules, exact on Fractions, and where they are tried
+    (rule_of("x * abs(x)", "u * 2 * abs(x)", kinks=(0.0,)), st.floats(-1e3, 1e3)),  # slopes that vanish
+    (rule_of("x * x * x * y", "u * 3 * x * x * y", "u * x * x * x"), (st.floats(-1e3, 1e3),) * 2),
+    (rule_of("1 / (1 + x * x)", "u * -2 * (x * o) * o"), None),  # nothing overflows
+    (rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"), (-5, 5)),
+]
+INEXACT: list[tuple[Rule, Any]] = [
+    # an infinite slope at the end of the domain
+    (rule_of("asin(x)", "div(u, sqrt((1 - x) * (1 + x)))", domain=(Interval(-1, 1),)), None),
+    # what is exact by chance is not held to it
+    (rule_of("maximum(tanh(x), 0)", "u * heaviside(x) / pow(cosh(x), 2)", kinks=(0.0,)), (-40, 40)),
+    (rule_of("maximum(tanh(x), x)", "u * heaviside(-x) / cosh(x) + u * heaviside(x)"), (0.01, 40)),
+    # a kink on the way, or of the slope, makes no wrong second derivative
+    (rule_of("cos(abs(x))", "-u * sin(abs(x)) * sign(x)"), (-9, 9)),
+    (RIGHT["Huber's loss"], None),
+    # e^100000 has 144,270 bits in front of the point: differences for y were 0, and the right slope "wrong"
+    (rule_of("exp(x) + y * y", "u * exp(x)", "u * 2 * y"), [(1e5, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]),
+    # the slope for y is 0 at x = -100000, y = 0, and 1/2 for floats and for differences
+    (
+        rule_of("maximum(y, exp(x))", SIDE.format("-") + " * exp(x)", SIDE.format("+")),
+        [(-1e5, 0.0), (1.0, 2.0), (2.0, 1.0)],
+    ),
+    # short waves: the slope was accused where a step went over many, the value where digits were too few
+    (rule_of("sin(exp(x))", "u * cos(exp(x)) * exp(x)"), [(68.5,), (22.0,)]),
+    (rule_of("sin(1 / x) / 3", "-u * cos(1 / x) / (3 * x * x)"), [(1.7e-37,), (22.0,)]),
+]
+
+
+@pytest.mark.parametrize(("rule", "domain"), EXACT + INEXACT)
+def test_a_right_rule_is_accused_of_nothing(rule: Rule, domain: Any) -> None:
+    report = check_rule(rule, domain=st.sampled_from(domain) if isinstance(domain, list) else domain)
+    assert report.inputs > 100 or domain is not None
+    assert ("Fractions" in report.numbers) == ((rule, domain) in EXACT)
 
 
 def test_the_mismatch_shows_the_simplest_input_expected_got_and_ulps_and_carries_them() -> None:
@@ -127,15 +184,48 @@ def test_every_mistake_has_its_kind_and_is_named(name: str) -> None:
     assert repr(report) == str(caught.value)
 
 
-def case_of(share: str, *points: float) -> Case:
-    rule = rule_of("x / 1", share)
+def case_of(share: str | Rule, *points: Any) -> Case:
+    rule = share if isinstance(share, Rule) else rule_of("x / 1", share)
     case = Case(rule, reference_of(rule), 32)
-    case.points = [(x,) for x in points]
+    case.points = [x if isinstance(x, tuple) else (x,) for x in points]
     return case
 
 
+AROUND = "the slope is right at the points around: one branch, or one window, is wrong"
+MEAN = several("total(*xs)", "(u / len(xs),) * len(xs)")
+LIKELY: list[tuple[Rule, tuple[Any, ...], str]] = [  # a wrong rule, its points, the first of which fails, and why
+    (rule_of("x * x", "u * (2 * x + equal(x, 0))"), (0.0, 1.0, 2.0, 3.0), AROUND),
+    (rule_of("x * x", "u * 2 * x * (1 + equal(x, 1))"), (1.0, 2.0, 3.0), AROUND),
+    (rule_of("x * x", "u * 2 * x * (1 + (x < 2.5))"), (1.0, 2.0, 3.0), ""),
+    (rule_of("x * x", "u * x"), (1.0, 2.0, 0.0), ""),  # too few to tell
+    (rule_of("abs(x - 1)", "2 * u * sign(x - 1)", kinks=(1.0,)), (2.0, 1.0, 3.0, 4.0), "a factor 2 is too many"),
+    (rule_of("exp(x)", "u * exp(o)"), (1.0, 2.0, 3.0), "out is used where x is meant"),
+    (MEAN, ((1.0, 2.0), (3.0,), (2.0, 3.0), (2.0, 5.0)), "a factor 2 is missing"),
+    (rule_of("sign(x) * sqrt(abs(x))", "-div(u, 2 * abs(o))"), (0.0, 1.0, 2.0), "the sign is wrong"),
+    (rule_of("x * x", "u * where(equal(x, 1), inf, 2 * x)"), (1.0, 2.0, 3.0), AROUND),
+    (rule_of("exp(x)", "u * inf"), (1.0, 2.0, 3.0), ""),
+]
+
+
+@pytest.mark.parametrize(("rule", "points", "why"), LIKELY)
+def test_the_mistake_that_explains_a_slope(rule: Rule, points: tuple[Any, ...], why: str) -> None:
+    case = case_of(rule, *points)
+    assert formula_mistake(case, case.points[0], 1) == why
+
+
+def test_what_the_slopes_of_common_mistakes_are() -> None:
+    row = Row((3.0, 5.0), 7.0, (2.0, 11.0), ())
+    slopes = [slope(row) for _, _, slope in suspects(["x", "y"], 0)]
+    assert slopes == pytest.approx([11, -11, -2, 1, 0, 1 / 2, 2 / 3, 6, 2 / 5, 10, 2 / 7, 14])
+    factors = [
+        _factor(mp.mpf(factor)).replace("times the slope", "*") for factor in (1 / 3, 1.5, 1 / 101, 3 + 4.5e-12)
+    ]
+    assert factors[:2] == ["a factor 3 is missing", "a factor 3/2 is too many"]
+    assert factors[2:] == ["it is 0.0099009900990099 *", "it is 3.0000000000045 *"]
+
+
 def test_what_a_share_for_upstream_minus_4_looks_like() -> None:
-    looks = [upstream_mistake(3.0, share).split(":")[0] for share in (3.0, 48.0, -2.0, -0.75, 12.0, 7.0)]
+    looks = [upstream_mistake(3.0, share).split(":")[0] for share in (3.0, 48.0, -2.0, -0.75, 12.0, 48.00000007)]
     assert looks[:2] == ["upstream is missing", "upstream is a factor twice."]
     assert looks[2:] == ["upstream is added", "upstream is a divisor", "the sign of upstream is lost.", ""]
 
@@ -295,6 +385,9 @@ def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(TimeoutError, match="tanh does not return"):
         check_rule("tanh", forever, budget=0.2)
     assert check_rule("exp", budget=0).timed_out
+    wrong = declared(lambda x: forever(x) if x == 200 else x * x, lambda u, out, x: (u * x,))
+    with pytest.raises(RuleMismatch, match="the slope for x is wrong"):  # it was seen in time
+        check_rule(wrong, domain=st.sampled_from([1.0, 200.0]), budget=0.2)
 
 
 # --- Where floats overflow ----------------------------------------------------------------------------------
@@ -308,12 +401,8 @@ def test_an_overflow_is_not_taken_for_a_kink(share: str, cause: str) -> None:
     [message] = [str(f) for f in caught.value.report.failures if f.kind == SINGULAR]  # others may lie nearer to 1
     assert "the slope for x is nan, where it should be" in message
     assert cause in message
-    assert "declare kinks" not in message
+    assert not any(text in message for text in ("declare kinks", "\n  where"))
     assert "nan may come from nan only: multiply in another order" in message
-
-
-def test_a_slope_in_which_nothing_overflows_is_right() -> None:
-    assert check_rule(rule_of("1 / (1 + x * x)", "u * -2 * (x * o) * o")).inputs > 500
 
 
 def test_a_rule_that_fails_without_a_graph_has_no_reason() -> None:
@@ -345,16 +434,20 @@ def test_origin(make: Any, line: str) -> None:
 LOSES: list[tuple[Any, float, str]] = [  # a function, where it loses digits, and the better form
     *((lambda x: e.exp(x) - 1, 1e-9, "use expm1(x) for"), (lambda x: 1 - e.exp(x), 1e-9, "use -expm1(x) for")),
     *((lambda x: 1 - e.cos(x), 1e-5, "sin(x / 2)**2"), (lambda x: 1 - e.sigmoid(x), 40.0, "use sigmoid(-x) for")),
-    *((lambda x: 1 - e.erf(x), 5.0, "use erfc(x)"), (lambda x: e.log(1 + x), 1e-9, "use log1p")),
-    *((lambda x: 1 - x * x, 1.001, "(1 - t) * (1 + t)"), (lambda x: 1 - x**2, 1.001, "(1 - t) * (1 + t)")),
-    *((lambda x: e.sqrt(x) - 3, 9.001, "(sqrt(a) + b)"), (lambda x: 3 - e.sqrt(x), 9.001, "(sqrt(a) + b)")),
-    *((lambda x: 1 - x * (x + 1), 0.618, "find a form"), (lambda x: x - 3, 3.001, "find a form")),
+    *((lambda x: 1 - e.erf(x), 5.0, "use erfc(x)"), (lambda x: e.log(1 + x), 0.03, "log(1 + x) loses the digits")),
+    *(
+        (lambda x: 1 - x * x, 1.001, "1 - x * x cancels: use (1 "),
+        (lambda x: 1 - x**2, 1.001, "(1 - t) * (1 + t)"),
+    ),
+    *((lambda x: e.sqrt(1 + x) - 1, 1e-9, "(sqrt(a) + b)"), (lambda x: 1 - e.sqrt(x), 1.001, "(sqrt(a) + b)")),
+    *((lambda x: 1 - x * (x + 1), 0.618, "1 - 0.9999 cancels: find"), (lambda x: x - 3, 3.09, "find a form")),
+    *((lambda x: e.log(x) - 1, 2.72, "log(x) - 1 cancels"), (lambda x: x - 31, 32.0, "find a form")),
 ]
 
 
 @pytest.mark.parametrize(("f", "x", "better"), LOSES)
 def test_lost_digits_have_a_better_form(f: Any, x: float, better: str) -> None:
-    assert better in rounding_mistake(f(Value(x)))
+    assert better in rounding_mistake(f(Value(x, label="x")))
     assert rounding_mistake(f(Value(1.2))) == ""
 
 
@@ -383,6 +476,8 @@ BAD: list[tuple[type[Exception], str, Any]] = [
     (ValueError, "No input that was drawn is in the domain", lambda: check_rule("log", domain=st.floats(-5, -1))),
     (TypeError, "reference is a function of mpmath numbers, got 3", lambda: check_rule("exp", 3)),  # type: ignore[arg-type]  # the mistake
     (ValueError, "bound is an error in ulps, above 0, got 0", lambda: check_rule("exp", bound=0)),
+    (ValueError, "bound is an error in ulps, above 0, got '4'", lambda: check_rule("exp", bound="4")),  # type: ignore[arg-type]  # the mistake
+    (RuleMismatch, "allowed are 0.1", lambda: check_rule("tanh", bound=0.1)),
     (ValueError, "No input that was", lambda: check_rule("mul", domain=[st.just(math.inf), st.floats(1, 2)])),
     (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", domain=[st.floats()] * 2)),
     (ValueError, "domain has 0 intervals for 1 inputs", lambda: check_rule("exp", domain=[])),
@@ -535,22 +630,7 @@ def test_the_constant_of_a_choice_is_no_float() -> None:
     with pytest.raises(RuleMismatch, match="the value is wrong") as caught:
         check_rule(rule_of("maximum(x, 0)", "u * heaviside(x)"), lambda x: max(x, x / 10))
     assert caught.value.kind == FORMULA
-
-
-@pytest.mark.parametrize(
-    ("forward", "slope", "more"),
-    [
-        ("maximum(tanh(x), 0)", "heaviside(x) / pow(cosh(x), 2)", {"kinks": (0.0,)}),
-        ("maximum(tanh(x), x)", "heaviside(-x) / cosh(x) + heaviside(x)", {"domain": (Interval(0.01, 40),)}),
-    ],
-)
-def test_what_is_exact_by_chance_is_not_held_to_it(forward: str, slope: str, more: dict[str, Any]) -> None:
-    rule = rule_of(forward, f"u * ({slope})", **{"domain": (Interval(-40, 40),)} | more)
-    assert "Fractions" not in check_rule(rule).numbers
-
-
-def test_a_kink_on_the_way_makes_no_wrong_second_derivative() -> None:
-    assert check_rule(rule_of("cos(abs(x))", "-u * sin(abs(x)) * sign(x)", domain=(Interval(-9, 9),))).ok
+    assert "likely" not in str(caught.value)  # that is known of slopes alone
 
 
 def test_the_larger_number_keeps_its_kind() -> None:
@@ -559,10 +639,6 @@ def test_the_larger_number_keeps_its_kind() -> None:
     share = "-u * heaviside(x) / pow(3 + maximum(x, 0), 2)"  # 1 / 3 of two ints is a float
     rule = rule_of("1 / (3 + maximum(x, 0))", share, kinks=(0.0,), domain=(Interval(-9, 9),))
     assert "Fractions" in check_rule(rule).numbers
-
-
-def test_a_kink_of_the_slope_is_no_wrong_second_derivative() -> None:
-    assert check_rule(RIGHT["Huber's loss"]).ok
 
 
 @pytest.mark.parametrize(
@@ -579,18 +655,20 @@ def test_both_sides_of_a_kink_are_told_and_what_follows_is_not(forward: str, slo
     assert [failure.kind for failure in caught.value.report.failures] == [SINGULAR]
 
 
-def test_a_slope_lost_beside_a_larger_term_is_unknown() -> None:
-    """e^100000 has 144,270 bits in front of the point: differences for y were 0, and the right slope "wrong"."""
-    rule = rule_of("exp(x) + y * y", "u * exp(x)", "u * 2 * y")
-    assert check_rule(rule, domain=st.sampled_from([(100000.0, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]))
-
-
 @pytest.mark.parametrize(
     ("slope", "floats_only", "words"),
     [
         ("0.1 + 1.5 * sqrt(x - 1)", False, "loses digits on mpmath numbers"),  # a ValueError left check_rule
-        ("x / x / 10 + where(equal(x, 1), math.nan, 1.5 * sqrt(x - 1))", True, "the slope for x is nan, where"),
-        ("x / x / 10 + where(equal(x, 1), inf, 1.5 * sqrt(x - 1))", False, "got       inf\n.*allowed are 32$"),
+        (
+            "x / x / 10 + where(equal(x, 1), math.nan, 1.5 * sqrt(x - 1))",
+            True,
+            "is nan, where it should be 0.1\n  kind +wrong at",
+        ),
+        (
+            "x / x / 10 + where(equal(x, 1), inf, 1.5 * sqrt(x - 1))",
+            False,
+            "got       inf\n.*allowed are 32\n.*points around",
+        ),
     ],
 )
 def test_a_size_that_cannot_be_told(slope: str, floats_only: bool, words: str) -> None:
@@ -600,31 +678,6 @@ def test_a_size_that_cannot_be_told(slope: str, floats_only: bool, words: str) -
     exact = (lambda x: x / 10 + mp.sqrt(x - 1) ** 3, lambda x: [mp.mpf(1) / 10 + 1.5 * mp.sqrt(x - 1)])
     with pytest.raises(RuleMismatch, match=words):
         check_rule(rule, Reference(*exact))
-
-
-def test_a_kink_that_no_step_can_see_is_unknown() -> None:
-    """max(y, e^x) at x = -100000, y = 0: the slope for y is 0, and 1/2 for floats and for differences."""
-    side = "(1 {} sign(y - exp(x))) / (2 + 0 * x)"
-    rule = rule_of("maximum(y, exp(x))", f"u * {side.format('-')} * exp(x)", f"u * {side.format('+')}")
-    assert check_rule(rule, domain=st.sampled_from([(-1e5, 0.0), (1.0, 2.0), (2.0, 1.0)]))
-
-
-@pytest.mark.parametrize(
-    ("forward", "share", "x"),
-    [
-        ("sin(exp(x))", "u * cos(exp(x)) * exp(x)", 68.5),
-        ("sin(1 / x) / 3", "-u * cos(1 / x) / (3 * x * x)", 1.7e-37),
-    ],
-)
-def test_the_step_of_differences_lies_within_a_short_wave(forward: str, share: str, x: float) -> None:
-    """The slope was accused where a step went over many waves, the value where digits were too few."""
-    assert check_rule(rule_of(forward, share), domain=st.sampled_from([(x,), (22.0,)]))
-
-
-def test_a_slope_that_bends_is_exact_on_fractions() -> None:
-    shares = "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"
-    rule = rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", shares)
-    assert "Fractions" in check_rule(rule, domain=(-5, 5), budget=5).numbers
 
 
 def test_numbers_in_the_code_of_a_rule_are_tried() -> None:
@@ -637,7 +690,10 @@ def test_numbers_in_the_code_of_a_rule_are_tried() -> None:
 
 @pytest.mark.parametrize(
     ("u", "share"),
-    [("where(u > 1e6, 1e6, u)", 2.0**31), ("where(abs(u) < 1e-9, 0, u)", 2.0**-39), ("u + equal(u, 0)", 0.0)],
+    [
+        *[("where(u > 1e6, 1e6, u)", 2.0**31), ("where(u > 1, u + u / 2**46, u)", 2.0**31)],
+        *[("where(abs(u) < 1e-9, 0, u)", 2.0**-39), ("u + equal(u, 0)", 0.0)],
+    ],
 )
 def test_upstream_is_tried_far_from_1(u: str, share: float) -> None:
     with pytest.raises(RuleMismatch, match=f"upstream not used linearly\n.*\n  expected  {share}\n  got +\\S+$"):
