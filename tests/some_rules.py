@@ -251,6 +251,7 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     ),
     "a float among Fractions": (rule_of("x / 2", "u * 0.5"), NUMBERS, "the slope for x is not exact on Fractions"),
     "an axis that is not reduced": (several("sum(xs)", "(u,) * len(xs)"), NUMBERS, "must reduce the last axis"),
+    "-inf": (rule_of("int(x) if x.__class__ is float and x == -inf else x", "u"), NUMBERS, "x = -inf"),
     "an error at inf": (
         rule_of("x if hasattr(x, 'shape') or x != x else x + 0 * int(x)", "u"),
         NUMBERS,

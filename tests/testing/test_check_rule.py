@@ -15,27 +15,14 @@ from typing import Any
 import mpmath as mp
 import pytest
 from hypothesis import strategies as st
-from some_rules import (
-    FORMULA,
-    LINEAR,
-    MISTAKES,
-    NUMBERS,
-    RIGHT,
-    ROUNDING,
-    SECOND,
-    SINGULAR,
-    mish,
-    mish_backward,
-    rule_of,
-    several,
-)
+from some_rules import MISTAKES, RIGHT, WRONG, mish, mish_backward, rule_of, several
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
 from tinygrad_edu.testing.check import deadline, mistakes
-from tinygrad_edu.testing.check.case import Case
+from tinygrad_edu.testing.check.case import Case, Kind
 from tinygrad_edu.testing.check.mathematics import reference_of
 from tinygrad_edu.testing.check.points import beside_constants, confined, ends_of, grid_of, inside, line_of, near
 from tinygrad_edu.testing.check.reference import Reference, sides, ulps
@@ -43,6 +30,7 @@ from tinygrad_edu.testing.check.rule_check import RuleReport, _simplest, _some
 from tinygrad_edu.testing.check.rule_properties import has_right_second_derivatives, is_moderate, keeps_digits
 
 pytestmark = pytest.mark.usefixtures("own_rules")
+_, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = Kind
 
 
 def declared(forward: Any, backward: Any, **more: Any) -> Any:
@@ -105,6 +93,8 @@ EXACT: list[tuple[Rule, Any]] = [  # right rules, exact on Fractions, and where 
     (rule_of("x * x * x * y", "u * 3 * x * x * y", "u * x * x * x"), (st.floats(-1e3, 1e3),) * 2),
     (rule_of("1 / (1 + x * x)", "u * -2 * (x * o) * o"), None),  # nothing overflows
     (rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"), (-5, 5)),
+    # 1 / 3 of two ints is a float
+    (rule_of("1 / (3 + maximum(x, 0))", "-u * heaviside(x) / pow(3 + maximum(x, 0), 2)", kinks=(0.0,)), (-9, 9)),
     # at a kink that cannot be declared: max(x, y, 0) at x = 0 > y; a kink of y alone is no tie
     (rule_of(LARGEST, LARGER.format("x", "y"), LARGER.format("y", "x")), BESIDE_0),
     (rule_of("x * x + maximum(y, 0)", "u * 2 * x", "u * heaviside(y)"), AT_0),
@@ -259,7 +249,7 @@ def test_two_verdicts() -> None:
         report = RuleReport(case)
         facts = json.loads(report.to_json())
         assert (report.ok, report.mathematics, report.rounding) == (not kinds, *verdicts)
-        assert (facts["ok"], facts["mathematics"], facts["rounding"]) == (not kinds, *verdicts)
+        assert [facts[name] for name in ("ok", "mathematics", "rounding")] == [not kinds, *verdicts]
 
 
 def test_failures_at_ordinary_numbers_come_first_then_the_kinds_then_those_nearest_to_1() -> None:
@@ -283,18 +273,6 @@ def test_the_report_plots_errors() -> None:
     ]
     assert (axes.get_xlabel(), axes.get_title()) == ("x", "mine: errors at 3 points")
     assert (axes.get_xscale(), axes.get_yscale(), *axes.figure.get_size_inches()) == ("symlog", "log", 8, 3.5)
-
-
-def test_all_failures_are_told() -> None:
-    """It loses digits from 4.5 on, and overflows to nan at 1e308."""
-    with pytest.raises(RuleMismatch) as caught:
-        check_rule(declared(tanh, lambda u, out, x: (u * (1 - out * out) * (1 + 0 * (x * 2)),)))
-    failures = caught.value.report.failures
-    assert [failure.kind for failure in failures] == [ROUNDING, SINGULAR]
-    assert caught.value is failures[0]
-    assert "\n  also      wrong at kinks, nan or inf: the slope for x is nan" in str(caught.value)
-    told = json.loads(caught.value.report.to_json())["failures"]
-    assert [failure["kind"] for failure in told] == [ROUNDING, SINGULAR]
 
 
 def test_a_domain_is_an_interval_a_pair_or_strategies_as_in_prove_rule() -> None:
@@ -343,6 +321,8 @@ def test_a_wrong_slope_on_floats_alone_is_no_lost_digits() -> None:
     right = rule_of("x * x", "u * x * 2")
     right.floats_only = True
     assert check_rule(right).mathematics == "not examined"
+    right.floats_only, right.library = False, "theirs"  # its arrays are its own
+    assert check_rule(right).numbers == ["floats", "Values", "mpmath numbers"]
 
 
 def test_functions_of_another_language_are_tested_with_a_reference(tmp_path: Path) -> None:
@@ -396,7 +376,8 @@ def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(deadline, "GRACE", 0.1)
     with pytest.raises(TimeoutError, match="tanh does not return"):
         check_rule("tanh", forever, budget=0.2)
-    assert check_rule("exp", budget=0).timed_out
+    late = check_rule("exp", budget=0)
+    assert (late.timed_out, late.inputs) == (True, 0)
     wrong = declared(lambda x: forever(x) if x == 200 else x * x, lambda u, out, x: (u * x,))
     with pytest.raises(RuleMismatch, match="the slope for x is wrong"):  # it was seen in time
         check_rule(wrong, domain=st.sampled_from([1.0, 200.0]), budget=0.2)
@@ -621,7 +602,10 @@ def test_rounding_is_no_wrong_second_derivative(forward: str, share: str) -> Non
 NOT_LINEAR = "upstream not used linearly\n.*\n  expected  {}\n  got +\\S+$"
 A_LITTLE = "u * cos(x + {} * (x - getattr(x, 'data', x)))"
 WRONG_SECOND = "(?s)the second derivative for x and x is wrong.* of the size of its terms; allowed are 1e-12$"
-ONE, BEND = Interval(1e-48, 1), "maximum(where(x > 1, x * x, 2 * x - 1), 0)"
+ONE, BUMP = Interval(1e-48, 1), "abs(x - math.pi - math.e) < 0.02"
+FLOAT_OF = "(spread(u * (1.0 if len(xs) == {} else 1), xs),) * len(xs)"
+ALSO = "\n  also      wrong at kinks, nan or inf: the slope for x is nan"
+BEND = "maximum(where(x > 1, x * x, 2 * x - 1), 0)"
 REFUSED: list[tuple[Rule, list[str], str]] = [  # a wrong rule, the kinds of its failures, and words of the first
     (rule_of("sin(x)", A_LITTLE.format(1e-10)), [SECOND], WRONG_SECOND),
     (rule_of("sin(x)", A_LITTLE.format(1e-8)), [SECOND], WRONG_SECOND),
@@ -636,10 +620,26 @@ REFUSED: list[tuple[Rule, list[str], str]] = [  # a wrong rule, the kinds of its
     ),
     (rule_of(BEND, "u * where(x > 1, 2 * x, 2 * heaviside(2 * x - 1))"), [SINGULAR], r"=\(0.5,\)"),
     (rule_of("x / 1", "u * (1 + 1.5 * 2.0**-40)"), [FORMULA], "error     6.14e\\+03 units"),  # 12 digits are right
+    # it loses digits from 4.5 on, and overflows to nan at 1e308
+    (
+        rule_of("tanh(x)", "u * (1 - o * o) * (1 + 0 * (x * 2))"),
+        [ROUNDING, SINGULAR],
+        ALSO + "the slope for x is nan",
+    ),
     # numbers in the code of a rule are tried
     (rule_of("exp(x)", "u * o * where(equal(x, 0.7312), 2, 1)"), [FORMULA], "wrong formula"),
     (rule_of("exp(x)", "u * o * where(abs(x - 2.83) < 1e-9, 2, 1)"), [FORMULA], "wrong formula"),
     (rule_of("x * y", "u * y * where(equal(x, 1.37 * y), 2, 1)", "u * x"), [FORMULA, ROUNDING], "wrong formula"),
+    # what no hard point meets, random ones do
+    (
+        rule_of("exp(x)", f"u * o * where({BUMP}, 2, 1)", domain=(Interval(5.55, 5.95),)),
+        [FORMULA],
+        "wrong formula",
+    ),
+    (WRONG["moved on ties"], [FORMULA], "wrong formula"),
+    # one failure of a kind is enough, and every length of a reduction is tried on Fractions
+    (rule_of("x * y", "where(x > 1, u, 1) * y", "where(x > 1, 1, u) * x"), [LINEAR], "the share of x is"),
+    *((several("total(*xs)", FLOAT_OF.format(n)), [NUMBERS], "is not exact on Fractions") for n in (2, 4, 6)),
     # upstream is tried far from 1
     (rule_of("x * x", "where(u > 1e6, 1e6, u) * 2 * x"), [LINEAR], NOT_LINEAR.format(2.0**31)),
     (rule_of("x * x", "where(u > 1, u + u / 2**46, u) * 2 * x"), [LINEAR], NOT_LINEAR.format(2.0**31)),
@@ -652,7 +652,10 @@ REFUSED: list[tuple[Rule, list[str], str]] = [  # a wrong rule, the kinds of its
 def test_a_wrong_rule_is_refused(rule: Rule, kinds: list[str], words: str) -> None:
     with pytest.raises(RuleMismatch, match=words) as caught:
         check_rule(rule, budget=5)
-    assert [failure.kind for failure in caught.value.report.failures] == kinds
+    report = caught.value.report
+    assert report.failures[0] is caught.value
+    assert [failure.kind for failure in report.failures] == kinds
+    assert [failure["kind"] for failure in json.loads(report.to_json())["failures"]] == kinds
 
 
 def test_what_a_wrong_value_looks_like_is_not_known() -> None:
@@ -672,9 +675,6 @@ def test_a_float_for_pi_is_seen_where_the_numbers_are_of_ordinary_size() -> None
 def test_the_larger_number_keeps_its_kind() -> None:
     assert [type(e.maximum(x, 0)) for x in (-1.0, Fraction(-1), mp.mpf(-1), 1)] == [float, Fraction, mp.mpf, int]
     assert isinstance(e.maximum(0, Fraction(-1)), Fraction)
-    share = "-u * heaviside(x) / pow(3 + maximum(x, 0), 2)"  # 1 / 3 of two ints is a float
-    rule = rule_of("1 / (3 + maximum(x, 0))", share, kinks=(0.0,), domain=(Interval(-9, 9),))
-    assert "Fractions" in check_rule(rule).numbers
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def _simplest(
 def _extremity(point: Sequence[Any]) -> float:
     """How far the numbers are from 1 in size, up or down."""
     sizes = [abs(float(x)) for x in point if isinstance(x, Real)]
-    return math.fsum(abs(math.log(x)) for x in sizes if 0 < x < math.inf)
+    return math.fsum(abs(math.log(x)) for x in sizes if x > 0)
 
 
 def _as_reference(rule: Rule, reference: Any) -> Reference:
