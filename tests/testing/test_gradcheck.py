@@ -353,8 +353,8 @@ VERDICTS: list[tuple[Callable[..., Any], float, str, float | None, str]] = [  # 
     *((flat_cosine(x), x, "ok", None, "") for x in (1.4e-250, 2.131134531248294e-132, -6.74262212488637e-131)),
     (lambda x: Value(-3.0) ** x, 2.0, "undecided", None, "f is not defined beside this point"),
     (lambda x: x * tg.sin(1 / x) if x.data else x, 0.0, "undecided", None, "the slopes do not settle"),
-    (lambda x: tg.relu(x) if x >= 0 else tg.log(x), 0.0, "undecided", None, "one side of a kink beside relu(x=0)"),
     (tg.sign, 0.0, "undecided", None, "a jump beside sign(x=0)"),
+    (lambda x: tg.relu(x) if x >= 0 else tg.log(x), 0.0, "undecided", None, "one side of a kink beside relu(x=0)"),
     (lambda x: tg.reciprocal(x) ** 0, 1e-320, "undecided", None, ON_THE_WAY.format(0)),
     (lambda x: 1 / (1 / x), 1e-320, "undecided", None, ON_THE_WAY.format(1)),
 ]
