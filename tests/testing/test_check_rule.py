@@ -192,16 +192,13 @@ def test_the_mistake_that_explains_a_slope(rule: Rule, points: tuple[Any, ...], 
     assert mistakes.formula_mistake(case, case.points[0], 1) == why
 
 
-def test_what_the_slopes_of_common_mistakes_are() -> None:
+def test_what_common_mistakes_look_like() -> None:
     row = mistakes.Row((3.0, 5.0), 7.0, (2.0, 11.0), ())
     slopes = [slope(row) for _, _, slope in mistakes.suspects(["x", "y"], 0)]
     assert slopes == pytest.approx([11, -11, -2, 1, 0, 1 / 2, 2 / 3, 6, 2 / 5, 10, 2 / 7, 14])
     factors = [mistakes._factor(mp.mpf(x)) for x in (1 / 3, 1.5, 1 / 101, 3 + 4.5e-12)]
     assert factors[:2] == ["a factor 3 is missing", "a factor 3/2 is too many"]
     assert factors[2:] == [f"it is {x} times the slope" for x in ("0.0099009900990099", "3.0000000000045")]
-
-
-def test_what_a_share_for_upstream_minus_4_looks_like() -> None:
     shares = (3.0, 48.0, -2.0, -0.75, 12.0, 48.00000007)
     looks = [mistakes.upstream_mistake(3.0, share).split(":")[0] for share in shares]
     assert looks[:2] == ["upstream is missing", "upstream is a factor twice."]
@@ -332,13 +329,12 @@ def forever(x: Any) -> Any:
             x = None
 
 
-@pytest.mark.parametrize("check", [check_rule, prove_rule])
-def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_does_not_return_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "GRACE", 0.1)
-    with pytest.raises(TimeoutError, match=r"mine does not return: after 0\.5 s it was in forever, .*\.py:\d+\."):
-        check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
-    if check is prove_rule:
-        return
+    told = r"mine does not return: after 0\.5 s it was in forever, .*\.py:\d+\."
+    for check in (check_rule, prove_rule):
+        with pytest.raises(TimeoutError, match=told):
+            check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
     with pytest.raises(TimeoutError, match="tanh does not return"):
         check_rule("tanh", forever, budget=0.2)
     late = check_rule("exp", budget=0)
@@ -346,6 +342,10 @@ def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch:
     wrong = declared(lambda x: forever(x) if x == 200 else x * x, lambda u, out, x: (u * x,))
     with pytest.raises(RuleMismatch, match="the slope for x is wrong"):  # it was seen in time
         check_rule(wrong, domain=st.sampled_from([1.0, 200.0]), budget=0.2)
+    report = check_rule("neg")
+    monkeypatch.setattr(time, "thread_time", lambda: math.inf)  # the time is that of the search
+    assert not report.timed_out
+    assert "The time was up" not in str(report)
 
 
 def test_a_search_whose_time_is_up_while_it_shrinks_ends_quietly() -> None:
@@ -658,13 +658,6 @@ def test_what_cannot_be_computed_in_time_is_not_begun(forward: str, share: str) 
         with contextlib.suppress(AssertionError, ValueError):
             examine(rule, budget=0.3)
     assert time.process_time() - start < 20  # it took minutes, or all memory
-
-
-def test_the_time_is_that_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = check_rule("neg")
-    monkeypatch.setattr(time, "thread_time", lambda: math.inf)
-    assert not report.timed_out
-    assert "The time was up" not in str(report)
 
 
 def test_what_is_not_between_the_slopes_at_a_kink_of_several_inputs_is_wrong() -> None:
