@@ -23,7 +23,7 @@ from tinygrad_edu import RULES, Interval, Rule, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
 from tinygrad_edu.testing.check import deadline, mistakes
-from tinygrad_edu.testing.check.case import Case, Kind
+from tinygrad_edu.testing.check.case import Case, Kind, names
 from tinygrad_edu.testing.check.mathematics import reference_of
 from tinygrad_edu.testing.check.points import beside_constants, confined, ends_of, grid_of, inside, line_of, near
 from tinygrad_edu.testing.check.reference import Reference, is_between, sides, ulps, within_reach
@@ -133,6 +133,8 @@ def test_the_mismatch_shows_the_simplest_input_expected_got_and_ulps_and_carries
     assert caught.value.rule is rule
     assert rule.shares(1.0, 1.0, *caught.value.point) == (1.0,)
     assert not getattr(caught.value, "__notes__", [])
+    of_any = [Rule("mine", "mine", lambda *xs: 0, lambda *xs: (), n) for n in (1, 2, None)]
+    assert [names(rule, n) for rule, n in zip(of_any, (1, 2, 1), strict=True)] == [["xs"], ["x0", "x1"], ["x0"]]
 
 
 # --- Two verdicts, kinds and likely mistakes ------------------------------------------------------------------
