@@ -141,8 +141,8 @@ def mish_backward(upstream: Any, out: Any, x: Any) -> Any:
 
 MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part of the message
     # upstream
-    "upstream is added": (rule_of("tanh(x)", "u + tanh_slope(x)"), LINEAR, "for upstream -4, the share of x is"),
-    "two mistakes": (rule_of("tanh(x)", "1 - x * x"), LINEAR, "kind      upstream not used linearly"),
+    "upstream is added": (rule_of("tanh(x)", "u + tanh_slope(x)"), LINEAR, "upstream is added: the share is"),
+    "two mistakes": (rule_of("tanh(x)", "1 - x * x"), LINEAR, "for upstream -4, the share of x is not -4 * its"),
     # the formula
     "swapped": (rule_of("x * y", "u * x", "u * y"), FORMULA, "it is the slope of the other operand, y"),
     "both, beyond 2": (
@@ -237,6 +237,7 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "no graph": (rule_of("x * x / 2**51", "u * getattr(x, 'data', x) / 2**50"), SECOND, "for x and x is wrong"),
     # other numbers
     "math on floats": (rule_of("math.tanh(x)", "u * (1 - o * o)"), NUMBERS, "turns an mpmath number into a float"),
+    "no mpmath": (rule_of("x if x.__class__ is float else 0 / 0", "u"), NUMBERS, "mpf\n  kind      other"),
     "a float for pi": (rule_of("x * constants(x)[0]", "u * math.pi"), NUMBERS, "loses digits on mpmath numbers"),
     "a branch on one number": (
         rule_of("exp(x) if x > 0 else 1 + x", "u * (exp(x) if x > 0 else 1 + 0 * x)", kinks=(0.0,)),
@@ -250,6 +251,7 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     ),
     "a float among Fractions": (rule_of("x / 2", "u * 0.5"), NUMBERS, "the slope for x is not exact on Fractions"),
     "an axis that is not reduced": (several("sum(xs)", "(u,) * len(xs)"), NUMBERS, "must reduce the last axis"),
+    "-inf": (rule_of("int(x) if x.__class__ is float and x == -inf else x", "u"), NUMBERS, "x = -inf"),
     "an error at inf": (
         rule_of("x if hasattr(x, 'shape') or x != x else x + 0 * int(x)", "u"),
         NUMBERS,

@@ -16,34 +16,22 @@ import mpmath as mp
 import pytest
 from hypothesis import find
 from hypothesis import strategies as st
-from some_rules import (
-    FORMULA,
-    LINEAR,
-    MISTAKES,
-    NUMBERS,
-    RIGHT,
-    ROUNDING,
-    SECOND,
-    SINGULAR,
-    mish,
-    mish_backward,
-    rule_of,
-)
+from some_rules import MISTAKES, RIGHT, WRONG, mish, mish_backward, rule_of, several
 
 import tinygrad_edu as tg
 from tinygrad_edu import RULES, Interval, Rule, Value
 from tinygrad_edu import elementary as e
 from tinygrad_edu.testing import RuleMismatch, check_rule, prove_rule
-from tinygrad_edu.testing.check import deadline
-from tinygrad_edu.testing.check.case import Case
+from tinygrad_edu.testing.check import deadline, mistakes
+from tinygrad_edu.testing.check.case import Case, Kind, names
 from tinygrad_edu.testing.check.mathematics import reference_of
-from tinygrad_edu.testing.check.mistakes import lost_where, origin, rounding_mistake, upstream_mistake
 from tinygrad_edu.testing.check.points import beside_constants, confined, ends_of, grid_of, inside, line_of, near
 from tinygrad_edu.testing.check.reference import Reference, is_between, sides, ulps, within_reach
-from tinygrad_edu.testing.check.rule_check import RuleReport, _simplest
-from tinygrad_edu.testing.check.rule_properties import has_right_second_derivatives, keeps_digits
+from tinygrad_edu.testing.check.rule_check import RuleReport, _simplest, _some
+from tinygrad_edu.testing.check.rule_properties import has_right_second_derivatives, is_moderate, keeps_digits
 
 pytestmark = pytest.mark.usefixtures("own_rules")
+_, LINEAR, FORMULA, SINGULAR, ROUNDING, SECOND, NUMBERS = Kind
 
 
 def declared(forward: Any, backward: Any, **more: Any) -> Any:
@@ -58,20 +46,75 @@ def test_a_right_rule_is_found_right() -> None:
     assert report.inputs > 500
     assert report.numbers == ["floats", "Values", "mpmath numbers", "arrays"]
     assert all(error <= 32 for error, _ in report.worst.values())
-    first, *lines = repr(report).splitlines()
-    assert first == f"Rule('mine') is right at {report.inputs} inputs, on {', '.join(report.numbers)}."
-    assert [line.split()[0] for line in lines] == ["mathematics", "rounding", "slopes", "second"]
     assert (report.mathematics, report.rounding) == ("right", "right")
+    few = check_rule(rule_of("x * y * y", "u * y * y", "u * 2 * x * y"), domain=FEW, bound=1)
+    assert repr(few).splitlines() == [
+        "Rule('mine') is right at 4 inputs, on floats, Values, mpmath numbers, arrays, Fractions.",
+        "  mathematics  the slopes are those of the forward function, to 12 digits or more, at 4 inputs",
+        "  rounding     value            0.3 ulps off at most, at 0.1, 0.3",
+        "               slopes          0.48 ulps off at most, at 0.1, 0.3",
+        "  second                  0 of its terms off at most, at 0.7, 2.0",
+    ]
+    assert json.loads(few.to_json())["worst"]["second"] == ["0.0", ["0.7", "2.0"]]
+    assert check_rule("sum", domain=st.sampled_from([(1.0,), (1.0, 2.0), (0.5, -2.0, 3.0)])).inputs == 6
+    assert check_rule(rule_of("x * x", "u * 2 * x"), ROOT, domain=st.sampled_from([-1.0, 1.0])).inputs == 4
 
 
-def test_neither_an_infinite_slope_at_an_end_nor_a_kink_on_the_way_is_a_mistake() -> None:
-    for rule in (
-        declared(lambda x: e.asin(x), RULES["asin"].backward, domain=(Interval(-1, 1),)),
-        rule_of("1 / (1 + x * x)", "u * -2 * (x * o) * o"),  # nothing overflows
-        rule_of("cos(abs(x))", "-u * sin(abs(x)) * sign(x)", domain=(Interval(-9, 9),)),
-        RIGHT["Huber's loss"],
+def test_the_points_for_all_but_the_numbers_are_of_ordinary_size() -> None:
+    report = check_rule("neg", domain=st.sampled_from([1e-9, 2e-9, 1.0, 99.0, 100.0, 1e6, 1.5e6]))
+    assert (report._case.tame, report._case.proven) == ([(1.0,), (99.0,), (2e-9,)], 12)  # beyond 1e6, floats tell
+    assert [len(_some(range(n), 40)) for n in (39, 40, 80, 121)] == [39, 20, 27, 31]
+    for case, out, moderate in (
+        (case_of("u"), (1e-50, 1e50, 1.5e50), (0.0, 1.5e-50, 0.9e50)),
+        (case_of(rule_of("pow(x, 5)", "u")), (0.9e-40, 1.08e40), (1.08e-40, 0.9e40)),
+        (case_of(rule_of("abs(x - 1)", "u", kinks=(1.0,))), (1.0,), (2.0,)),
+        (case_of(rule_of("1 / x", "u")), (0.0,), (1.0,)),
     ):
-        assert check_rule(rule).inputs > (100 if rule.domain else 500)
+        assert [x for x in (*out, *moderate) if is_moderate(case, (x,))] == [*moderate]
+    assert not is_moderate(case_of(rule_of("x + y", "u", "u")), (0.0, 1.0))
+
+
+FEW = st.sampled_from([(0.1, 0.3), (0.7, 2.0)])
+LESS, MORE = (f"u * (1 {sign} sign(y - exp(x))) / (2 + 0 * x)" for sign in "-+")
+LARGEST, LARGER = "maximum(maximum(x, y), 0)", "where(({0} >= {1}) * ({0} > 0), u, 0 * u)"
+BESIDE_0 = list(itertools.product((-2.0, 0.0, 1.0), (-1.0, 0.5, 3.0)))
+AT_0 = [(0.0, 0.0), (0.5, 0.5), (-1.0, 2.0)]
+EXACT: list[tuple[Rule, Any]] = [  # right rules, exact on Fractions, and where they are tried
+    (rule_of("x * abs(x)", "u * 2 * abs(x)", kinks=(0.0,)), st.floats(-1e3, 1e3)),  # slopes that vanish
+    (rule_of("x * x * x * y", "u * 3 * x * x * y", "u * x * x * x"), (st.floats(-1e3, 1e3),) * 2),
+    (rule_of("1 / (1 + x * x)", "u * -2 * (x * o) * o"), None),  # nothing overflows
+    (rule_of("where(2 * x > 1, 4 * x * x, 4 * x - 1)", "u * where(2 * x > 1, 8 * x, 4 + 0 * x)"), (-5, 5)),
+    # 1 / 3 of two ints is a float
+    (rule_of("1 / (3 + maximum(x, 0))", "-u * heaviside(x) / pow(3 + maximum(x, 0), 2)", kinks=(0.0,)), (-9, 9)),
+    # at a kink that cannot be declared: max(x, y, 0) at x = 0 > y; a kink of y alone is no tie
+    (rule_of(LARGEST, LARGER.format("x", "y"), LARGER.format("y", "x")), BESIDE_0),
+    (rule_of("x * x + maximum(y, 0)", "u * 2 * x", "u * heaviside(y)"), AT_0),
+    (rule_of("maximum(x, y)", "u * (1 - heaviside(y - x))", "u * heaviside(y - x)", ties=True), AT_0),
+]
+INEXACT: list[tuple[Rule, Any]] = [
+    # an infinite slope at the end of the domain
+    (rule_of("asin(x)", "div(u, sqrt((1 - x) * (1 + x)))", domain=(Interval(-1, 1),)), None),
+    # what is exact by chance is not held to it
+    (rule_of("maximum(tanh(x), 0)", "u * heaviside(x) / pow(cosh(x), 2)", kinks=(0.0,)), (-40, 40)),
+    (rule_of("maximum(tanh(x), x)", "u * heaviside(-x) / cosh(x) + u * heaviside(x)"), (0.01, 40)),
+    # a kink on the way, or of the slope, makes no wrong second derivative
+    (rule_of("cos(abs(x))", "-u * sin(abs(x)) * sign(x)"), (-9, 9)),
+    (RIGHT["Huber's loss"], None),
+    # e^100000 has 144,270 bits in front of the point: differences for y were 0, and the right slope "wrong"
+    (rule_of("exp(x) + y * y", "u * exp(x)", "u * 2 * y"), [(1e5, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]),
+    # the slope for y is 0 at x = -100000, y = 0, and 1/2 for floats and for differences
+    (rule_of("maximum(y, exp(x))", f"{LESS} * exp(x)", MORE), [(-1e5, 0.0), (1.0, 2.0), (2.0, 1.0)]),
+    # short waves: the slope was accused where a step went over many, the value where digits were too few
+    (rule_of("sin(exp(x))", "u * cos(exp(x)) * exp(x)"), [(68.5,), (22.0,)]),
+    (rule_of("sin(1 / x) / 3", "-u * cos(1 / x) / (3 * x * x)"), [(1.7e-37,), (22.0,)]),
+]
+
+
+@pytest.mark.parametrize(("rule", "domain"), EXACT + INEXACT)
+def test_a_right_rule_is_accused_of_nothing(rule: Rule, domain: Any) -> None:
+    report = check_rule(rule, domain=st.sampled_from(domain) if isinstance(domain, list) else domain)
+    assert report.inputs > 100 or domain is not None
+    assert ("Fractions" in report.numbers) == ((rule, domain) in EXACT)
 
 
 def test_the_mismatch_shows_the_simplest_input_expected_got_and_ulps_and_carries_them() -> None:
@@ -90,6 +133,8 @@ def test_the_mismatch_shows_the_simplest_input_expected_got_and_ulps_and_carries
     assert caught.value.rule is rule
     assert rule.shares(1.0, 1.0, *caught.value.point) == (1.0,)
     assert not getattr(caught.value, "__notes__", [])
+    of_any = [Rule("mine", "mine", lambda *xs: 0, lambda *xs: (), n) for n in (1, 2, None)]
+    assert [names(rule, n) for rule, n in zip(of_any, (1, 2, 1), strict=True)] == [["xs"], ["x0", "x1"], ["x0"]]
 
 
 # --- Two verdicts, kinds and likely mistakes ------------------------------------------------------------------
@@ -112,26 +157,55 @@ def test_every_mistake_has_its_kind_and_is_named(name: str) -> None:
     assert repr(report) == str(caught.value)
 
 
-def case_of(share: str, *points: float) -> Case:
-    rule = rule_of("x / 1", share)
+def case_of(share: str | Rule, *points: Any) -> Case:
+    rule = share if isinstance(share, Rule) else rule_of("x / 1", share)
     case = Case(rule, reference_of(rule), 32)
-    case.points = [(x,) for x in points]
+    case.points = [x if isinstance(x, tuple) else (x,) for x in points]
     return case
 
 
-def test_what_a_share_for_upstream_minus_4_looks_like() -> None:
-    looks = [upstream_mistake(3.0, share).split(":")[0] for share in (3.0, 48.0, -2.0, -0.75, 12.0, 7.0)]
+AROUND = "the slope is right at the points around: one branch, or one window, is wrong"
+MEAN = several("total(*xs)", "(u / len(xs),) * len(xs)")
+LIKELY: list[tuple[Rule, tuple[Any, ...], str]] = [  # a wrong rule, its points, the first of which fails, and why
+    (rule_of("x * x", "u * (2 * x + equal(x, 0))"), (0.0, 1.0, 2.0, 3.0), AROUND),
+    (rule_of("x * x", "u * 2 * x * (1 + equal(x, 1))"), (1.0, 2.0, 3.0), AROUND),
+    (rule_of("x * x", "u * 2 * x * (1 + (x < 2.5))"), (1.0, 2.0, 3.0), ""),
+    (rule_of("x * x", "u * x"), (1.0, 2.0, 0.0), ""),  # too few to tell
+    (rule_of("abs(x - 1)", "2 * u * sign(x - 1)", kinks=(1.0,)), (2.0, 1.0, 3.0, 4.0), "a factor 2 is too many"),
+    (rule_of("exp(x)", "u * exp(o)"), (1.0, 2.0, 3.0), "out is used where x is meant"),
+    (MEAN, ((1.0, 2.0), (3.0,), (2.0, 3.0), (2.0, 5.0)), "a factor 2 is missing"),
+    (rule_of("sign(x) * sqrt(abs(x))", "-div(u, 2 * abs(o))"), (0.0, 1.0, 2.0), "the sign is wrong"),
+    (rule_of("x * x", "u * where(equal(x, 1), inf, 2 * x)"), (1.0, 2.0, 3.0), AROUND),
+    (rule_of("exp(x)", "u * inf"), (1.0, 2.0, 3.0), ""),
+]
+
+
+@pytest.mark.parametrize(("rule", "points", "why"), LIKELY)
+def test_the_mistake_that_explains_a_slope(rule: Rule, points: tuple[Any, ...], why: str) -> None:
+    case = case_of(rule, *points)
+    assert mistakes.formula_mistake(case, case.points[0], 1) == why
+
+
+def test_what_common_mistakes_look_like() -> None:
+    row = mistakes.Row((3.0, 5.0), 7.0, (2.0, 11.0), ())
+    slopes = [slope(row) for _, _, slope in mistakes.suspects(["x", "y"], 0)]
+    assert slopes == pytest.approx([11, -11, -2, 1, 0, 1 / 2, 2 / 3, 6, 2 / 5, 10, 2 / 7, 14])
+    factors = [mistakes._factor(mp.mpf(x)) for x in (1 / 3, 1.5, 1 / 101, 3 + 4.5e-12)]
+    assert factors[:2] == ["a factor 3 is missing", "a factor 3/2 is too many"]
+    assert factors[2:] == [f"it is {x} times the slope" for x in ("0.0099009900990099", "3.0000000000045")]
+    shares = (3.0, 48.0, -2.0, -0.75, 12.0, 48.00000007)
+    looks = [mistakes.upstream_mistake(3.0, share).split(":")[0] for share in shares]
     assert looks[:2] == ["upstream is missing", "upstream is a factor twice."]
     assert looks[2:] == ["upstream is added", "upstream is a divisor", "the sign of upstream is lost.", ""]
 
 
 def test_lost_digits_are_told_from_where_on() -> None:
     case = case_of("u + u * 1e-13 * (x > 3)", 8.0, -2.0, 4.5, 1.0)
-    assert (lost_where(case, 0), lost_where(case, 1)) == ("", "x = 4.5 to 8")
+    assert (mistakes.lost_where(case, 0), mistakes.lost_where(case, 1)) == ("", "x = 4.5 to 8")
     every_second = case_of("u + u * 1e-13 * equal(x % 2, 1)", *range(9))
-    assert lost_where(every_second, 1) == "x = 1, 3, 5, 7"
+    assert mistakes.lost_where(every_second, 1) == "x = 1, 3, 5, 7"
     every_second.points.append((9.0,))
-    assert lost_where(every_second, 1) == "x = 1, 3, 5, 7 and elsewhere"
+    assert mistakes.lost_where(every_second, 1) == "x = 1, 3, 5, 7 and elsewhere"
 
 
 def test_two_verdicts() -> None:
@@ -148,13 +222,14 @@ def test_two_verdicts() -> None:
         report = RuleReport(case)
         facts = json.loads(report.to_json())
         assert (report.ok, report.mathematics, report.rounding) == (not kinds, *verdicts)
-        assert (facts["ok"], facts["mathematics"], facts["rounding"]) == (not kinds, *verdicts)
+        assert [facts[name] for name in ("ok", "mathematics", "rounding")] == [not kinds, *verdicts]
 
 
 def test_failures_at_ordinary_numbers_come_first_then_the_kinds_then_those_nearest_to_1() -> None:
-    case, told = case_of("u"), [(NUMBERS, 0.0), (NUMBERS, 0.3), (NUMBERS, 5.0), (FORMULA, 1e-101), (LINEAR, 1e101)]
+    case = case_of("u")
+    told = [*((NUMBERS, x) for x in (0.0, 0.3, 5.0, 1.5e-100)), (FORMULA, 1e-100), (LINEAR, 1e100)]
     case.failures = [RuleMismatch(case.rule, kind, "wrong", (x,)) for kind, x in reversed(told)]
-    assert [(failure.kind, *failure.point) for failure in RuleReport(case).failures] == [*told[:3], *told[:2:-1]]
+    assert [(failure.kind, *failure.point) for failure in RuleReport(case).failures] == [*told[:4], *told[:3:-1]]
 
 
 def test_the_report_plots_errors() -> None:
@@ -167,19 +242,7 @@ def test_the_report_plots_errors() -> None:
         [[2, 8], [2**-4, 2**12]],
     ]
     assert (axes.get_xlabel(), axes.get_title()) == ("x", "mine: errors at 3 points")
-    assert (axes.get_xscale(), axes.get_yscale()) == ("symlog", "log")
-
-
-def test_all_failures_are_told() -> None:
-    """It loses digits from 4.5 on, and overflows to nan at 1e308."""
-    with pytest.raises(RuleMismatch) as caught:
-        check_rule(rule_of("tanh(x)", "u * (1 - o * o) * (1 + 0 * (x * 2))"))
-    failures = caught.value.report.failures
-    assert [failure.kind for failure in failures] == [ROUNDING, SINGULAR]
-    assert caught.value is failures[0]
-    assert "\n  also      wrong at kinks, nan or inf: the slope for x is nan" in str(caught.value)
-    told = json.loads(caught.value.report.to_json())["failures"]
-    assert [failure["kind"] for failure in told] == [ROUNDING, SINGULAR]
+    assert (axes.get_xscale(), axes.get_yscale(), *axes.figure.get_size_inches()) == ("symlog", "log", 8, 3.5)
 
 
 def test_a_domain_is_an_interval_a_pair_or_strategies_as_in_prove_rule() -> None:
@@ -223,14 +286,18 @@ def test_what_rounding_does_to_logsumexp_where_its_terms_cancel() -> None:
 
 def test_a_wrong_slope_on_floats_alone_is_no_lost_digits() -> None:
     """As a function of PyTorch with a formula: on other numbers than floats, backward is that of the formula."""
-    rule = rule_of("x * x", "u * x * (-2 if isinstance(x, float) else 2)")
-    rule.floats_only = True
-    with pytest.raises(RuleMismatch, match="mine: the slope for x is wrong") as caught:
-        check_rule(rule)
-    assert (caught.value.kind, caught.value.report.mathematics) == ("wrong formula", "wrong")
+    for factor, kinds in (-2, [FORMULA]), (2 + 2.0**-20.6, [FORMULA]), (2 + 2e-13, [ROUNDING]):
+        rule = rule_of("x * x", f"u * x * ({factor} if isinstance(x, float) else 2)")
+        rule.floats_only = True
+        with pytest.raises(RuleMismatch, match=r"mine: the slope for x is wrong|loses its digits") as caught:
+            check_rule(rule)
+        assert [failure.kind for failure in caught.value.report.failures] == kinds
+        assert caught.value.report.mathematics == ("wrong" if kinds == [FORMULA] else "not examined")
     right = rule_of("x * x", "u * x * 2")
     right.floats_only = True
     assert check_rule(right).mathematics == "not examined"
+    right.floats_only, right.library = False, "theirs"  # its arrays are its own
+    assert check_rule(right).numbers == ["floats", "Values", "mpmath numbers"]
 
 
 def test_functions_of_another_language_are_tested_with_a_reference(tmp_path: Path) -> None:
@@ -264,26 +331,32 @@ def forever(x: Any) -> Any:
             x = None
 
 
-@pytest.mark.parametrize("check", [check_rule, prove_rule])
-def test_a_function_that_does_not_return_is_interrupted(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_does_not_return_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "GRACE", 0.1)
-    with pytest.raises(TimeoutError, match=r"mine does not return: after 0\.5 s it was in forever, .*\.py:\d+\."):
-        check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
+    told = r"mine does not return: after 0\.5 s it was in forever, .*\.py:\d+\."
+    for check in (check_rule, prove_rule):
+        with pytest.raises(TimeoutError, match=told):
+            check(declared(forever, lambda u, out, x: (u,)), budget=0.2)
+    with pytest.raises(TimeoutError, match="tanh does not return"):
+        check_rule("tanh", forever, budget=0.2)
+    late = check_rule("exp", budget=0)
+    assert (late.timed_out, late.inputs) == (True, 0)
+    wrong = declared(lambda x: forever(x) if x == 200 else x * x, lambda u, out, x: (u * x,))
+    with pytest.raises(RuleMismatch, match="the slope for x is wrong"):  # it was seen in time
+        check_rule(wrong, domain=st.sampled_from([1.0, 200.0]), budget=0.2)
+    report = check_rule("neg")
+    monkeypatch.setattr(time, "thread_time", lambda: math.inf)  # the time is that of the search
+    assert not report.timed_out
+    assert "The time was up" not in str(report)
 
 
 def test_a_search_whose_time_is_up_while_it_shrinks_ends_quietly() -> None:
     answers = iter([True])
     assert _simplest(RULES["tanh"], st.tuples(st.floats(1, 2)), lambda point: next(answers, False)) is None
     case = Case(RULES["tanh"], reference_of(RULES["tanh"]), 0.5)
+    assert len(case.errors((1.0,))) == 2
     case.points, case.clock = [(1.0,)], deadline.TimeLimit(0)
-    assert lost_where(case, 1) == ""
-
-
-def test_so_is_a_reference_that_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "GRACE", 0.1)
-    with pytest.raises(TimeoutError, match="tanh does not return"):
-        check_rule("tanh", forever, budget=0.2)
-    assert check_rule("exp", budget=0).timed_out
+    assert mistakes.lost_where(case, 1) == ""
 
 
 # --- Where floats overflow ----------------------------------------------------------------------------------
@@ -297,13 +370,14 @@ def test_an_overflow_is_not_taken_for_a_kink(share: str, cause: str) -> None:
     [message] = [str(f) for f in caught.value.report.failures if f.kind == SINGULAR]  # others may lie nearer to 1
     assert "the slope for x is nan, where it should be" in message
     assert cause in message
-    assert "declare kinks" not in message
+    assert not any(text in message for text in ("declare kinks", "\n  where"))
     assert "nan may come from nan only: multiply in another order" in message
 
 
 def test_a_rule_that_fails_without_a_graph_has_no_reason() -> None:
-    with pytest.raises(RuleMismatch, match=r"^(?s:(?!.*because))"):
-        check_rule(rule_of("x * x / x if isinstance(x, float) and x else x", "u"))
+    with pytest.raises(RuleMismatch) as caught:
+        check_rule(rule_of("x if x.__class__.__name__ == 'mpf' else x.hex() and (x * x / x if x else x)", "u"))
+    assert [failure.facts.get("because") for failure in caught.value.report.failures] == [None, None, "", ""]
 
 
 @pytest.mark.parametrize(
@@ -322,56 +396,57 @@ def test_a_rule_that_fails_without_a_graph_has_no_reason() -> None:
     ],
 )
 def test_origin(make: Any, line: str) -> None:
-    assert (origin(make()), rounding_mistake(make())) == (line, "")  # nothing cancels
+    assert (mistakes.origin(make()), mistakes.rounding_mistake(make())) == (line, "")  # nothing cancels
 
 
 LOSES: list[tuple[Any, float, str]] = [  # a function, where it loses digits, and the better form
     *((lambda x: e.exp(x) - 1, 1e-9, "use expm1(x) for"), (lambda x: 1 - e.exp(x), 1e-9, "use -expm1(x) for")),
     *((lambda x: 1 - e.cos(x), 1e-5, "sin(x / 2)**2"), (lambda x: 1 - e.sigmoid(x), 40.0, "use sigmoid(-x) for")),
-    *((lambda x: 1 - e.erf(x), 5.0, "use erfc(x)"), (lambda x: e.log(1 + x), 1e-9, "use log1p")),
-    *((lambda x: 1 - x * x, 1.001, "(1 - t) * (1 + t)"), (lambda x: 1 - x**2, 1.001, "(1 - t) * (1 + t)")),
-    *((lambda x: e.sqrt(x) - 3, 9.001, "(sqrt(a) + b)"), (lambda x: 3 - e.sqrt(x), 9.001, "(sqrt(a) + b)")),
-    *((lambda x: 1 - x * (x + 1), 0.618, "find a form"), (lambda x: x - 3, 3.001, "find a form")),
+    *((lambda x: 1 - e.erf(x), 5.0, "use erfc(x)"), (lambda x: e.log(1 + x), 0.03, "log(1 + x) loses the digits")),
+    *((lambda x: 1 - x * x, 1.001, "1 - x * x cancels: use"), (lambda x: 1 - x**2, 1.001, "(1 - t) * (1 + t)")),
+    *((lambda x: e.sqrt(1 + x) - 1, 1e-9, "(sqrt(a) + b)"), (lambda x: 1 - e.sqrt(x), 1.001, "(sqrt(a) + b)")),
+    *((lambda x: 1 - x * (x + 1), 0.618, "1 - 0.9999 cancels: find"), (lambda x: x - 3, 3.09, "find a form")),
+    *((lambda x: e.log(x) - 1, 2.72, "log(x) - 1 cancels"), (lambda x: x - 31, 32.0, "find a form")),
 ]
 
 
 @pytest.mark.parametrize(("f", "x", "better"), LOSES)
 def test_lost_digits_have_a_better_form(f: Any, x: float, better: str) -> None:
-    assert better in rounding_mistake(f(Value(x)))
-    assert rounding_mistake(f(Value(1.2))) == ""
+    assert better in mistakes.rounding_mistake(f(Value(x, label="x")))
+    assert mistakes.rounding_mistake(f(Value(1.2))) == ""
 
 
 # --- Bad input ----------------------------------------------------------------------------------------------
-def identity(x: Any) -> Any:
-    return x
+def asked(forward: str, share: str, *arguments: Any, **more: Any) -> Any:
+    return lambda: check_rule(rule_of(forward, share, **more), *arguments)
 
 
-def one_share(upstream: Any, out: Any, x: Any) -> Any:
-    return (upstream,)
-
-
-def asked(forward: Any, backward: Any, *arguments: Any, **more: Any) -> Any:
-    return lambda: check_rule(declared(forward, backward, **more), *arguments)
-
-
+RELU, LEAKY = rule_of("maximum(x, 0)", "u * heaviside(x)"), lambda x: max(x, x / 10)
+ROOT = lambda x: mp.sqrt(x) ** 4  # noqa: E731 - a formula
+UNREAL = st.sampled_from([-2.0, -1.0, 1.0])  # at most of them
 NO_NUMBERS = "reference of mine must take and return mpmath numbers, but at"
 BAD: list[tuple[type[Exception], str, Any]] = [
     (TypeError, "takes a Rule or the name of one, got 'tan3': there are add, sub", lambda: check_rule("tan3")),
     (TypeError, "a Rule is what @rule returns", lambda: check_rule(math.tanh)),  # type: ignore[arg-type]  # the mistake
-    (TypeError, "forward of mine must return one real number, got None", asked(lambda x: None, one_share)),
-    (TypeError, r"1 share\(s\), one per input, got \(1.0, 1.0\)", asked(identity, lambda u, o, x: (u, u))),
-    (TypeError, "backward of mine must return 1 share", asked(identity, lambda u, out, x: u)),
-    (TypeError, "backward of mine must return numbers, got None", asked(identity, lambda u, out, x: (None,))),
-    (ValueError, "mine is empty: no x fulfils 3 <= x <= 1", asked(identity, one_share, domain=(Interval(3, 1),))),
+    (TypeError, "forward of mine must return one real number, got None", asked("None", "u")),
+    (TypeError, r"1 share\(s\), one per input, got \(1.0, 1.0\)", asked("x", "u, u")),
+    (TypeError, "backward of mine must return 1 share", lambda: check_rule(declared(e.exp, lambda u, out, x: u))),
+    (TypeError, "backward of mine must return numbers, got None", asked("x", "None")),
+    (ValueError, "mine is empty: no x fulfils 3 <= x <= 1", asked("x", "u", domain=(Interval(3, 1),))),
     (ValueError, "No input that was drawn is in the domain", lambda: check_rule("log", domain=st.floats(-5, -1))),
     (TypeError, "reference is a function of mpmath numbers, got 3", lambda: check_rule("exp", 3)),  # type: ignore[arg-type]  # the mistake
     (ValueError, "bound is an error in ulps, above 0, got 0", lambda: check_rule("exp", bound=0)),
+    (ValueError, "bound is an error in ulps, above 0, got '4'", lambda: check_rule("exp", bound="4")),  # type: ignore[arg-type]  # the mistake
+    # what a wrong value looks like is not known; 0 is no float on the way
+    (RuleMismatch, "(?s)the value is wrong\n  kind +wrong formula(?!.*likely)", lambda: check_rule(RELU, LEAKY)),
+    (RuleMismatch, "slope for x", lambda: check_rule(rule_of("x * x", "u * x"), ROOT, domain=UNREAL)),
+    (RuleMismatch, "allowed are 0.1", lambda: check_rule("tanh", bound=0.1)),
     (ValueError, "No input that was", lambda: check_rule("mul", domain=[st.just(math.inf), st.floats(1, 2)])),
     (TypeError, r"inputs of exp must give 1 number\(s\)", lambda: check_rule("exp", domain=[st.floats()] * 2)),
     (ValueError, "domain has 0 intervals for 1 inputs", lambda: check_rule("exp", domain=[])),
     (TypeError, r"inputs of mul must give 2 number", lambda: check_rule("mul", domain=[st.floats(), st.text()])),
-    *((TypeError, NO_NUMBERS, asked(identity, one_share, f)) for f in (lambda x: None, lambda x, y: x)),
-    (ValueError, "no real value .*: declare domain=", asked(identity, one_share, lambda x: mp.sqrt(-1 - x * x))),
+    *((TypeError, NO_NUMBERS, asked("x", "u", f)) for f in (lambda x: None, lambda x, y: x)),
+    (ValueError, "no real value .*: declare domain=", asked("x", "u", lambda x: mp.sqrt(-1 - x * x))),
 ]
 
 
@@ -543,16 +618,51 @@ def test_rounding_is_no_wrong_second_derivative(forward: str, share: str) -> Non
     assert case.worst["second"][0] > 1e-12
 
 
-def test_a_wrong_second_derivative_is_told_from_one_that_overflows() -> None:
-    late = [
-        rule_of("sin(x)", f"u * cos(x + {error} * (x - getattr(x, 'data', x)))") for error in ("1e-10", "1e-8")
-    ]
-    steep = rule_of("x * x / 2", "u * pow(x, 5) * (1 / (x * x * x * x))", domain=(Interval(1e-48, 1),))
-    for rule in (*late, steep):
-        with pytest.raises(RuleMismatch, match="the second derivative for x and x is wrong") as caught:
-            check_rule(rule)
-        verdicts = (caught.value.kind == SECOND, caught.value.report.mathematics, caught.value.report.rounding)
-        assert verdicts == ((True, "wrong", "not examined") if rule in late else (False, "right", "wrong"))
+NOT_LINEAR = "upstream not used linearly\n.*\n  expected  {}\n  got +\\S+$"
+A_LITTLE = "u * cos(x + {} * (x - getattr(x, 'data', x)))"
+WRONG_SECOND = "(?s)the second derivative for x and x is wrong.* of the size of its terms; allowed are 1e-12$"
+ONE, GAP, BUMP = Interval(1e-48, 1), Interval(5.55, 5.95), "abs(x - math.pi - math.e) < 0.02"
+FLOAT_OF = "(spread(u * (1.0 if len(xs) == {} else 1), xs),) * len(xs)"
+ALSO = "\n  also      wrong at kinks, nan or inf: the slope for x is nan"
+ON_SIDES, BEND = "0.0 and 2.0 on its two sides\n", "maximum(where(x > 1, x * x, 2 * x - 1), 0)"
+REFUSED: list[tuple[Rule, list[str], str]] = [  # a wrong rule, the kinds of its failures, and words of the first
+    (rule_of("sin(x)", A_LITTLE.format(1e-10)), [SECOND], WRONG_SECOND),
+    (rule_of("sin(x)", A_LITTLE.format(1e-8)), [SECOND], WRONG_SECOND),
+    (rule_of("x * x", "u * 2 * where(equal(x, 0), 0 * x, x)"), [SECOND], "input     x = 0.0"),
+    # a second derivative that overflows is told from a wrong one
+    (rule_of("x * x / 2", "u * pow(x, 5) * (1 / (x * x * x * x))", domain=(ONE,)), [ROUNDING], WRONG_SECOND),
+    # both sides of a kink are told, and what follows is not
+    (rule_of("maximum(x, 0) * (2 + x)", "u * heaviside(x) * (2 + 2 * x)"), [SINGULAR], ON_SIDES),
+    (rule_of(BEND, "u * where(x > 1, 2 * x, 2 * heaviside(2 * x - 1))"), [SINGULAR], r"=\(0.5,\)"),
+    (rule_of("x / 1", "u * (1 + 1.5 * 2.0**-40)"), [FORMULA], "error     6.14e\\+03 units"),  # 12 digits are right
+    # it loses digits from 4.5 on, and overflows to nan at 1e308
+    (rule_of("tanh(x)", "u * (1 - o * o) * (1 + 0 * (x * 2))"), [ROUNDING, SINGULAR], ALSO),
+    # numbers in the code of a rule are tried
+    (rule_of("exp(x)", "u * o * where(equal(x, 0.7312), 2, 1)"), [FORMULA], "wrong formula"),
+    (rule_of("exp(x)", "u * o * where(abs(x - 2.83) < 1e-9, 2, 1)"), [FORMULA], "wrong formula"),
+    (rule_of("x * y", "u * y * where(equal(x, 1.37 * y), 2, 1)", "u * x"), [FORMULA, ROUNDING], "wrong formula"),
+    # what no hard point meets, random ones do
+    (rule_of("exp(x)", f"u * o * where({BUMP}, 2, 1)", domain=(GAP,)), [FORMULA], "wrong formula"),
+    (WRONG["moved on ties"], [FORMULA], "wrong formula"),
+    # one failure of a kind is enough, and every length of a reduction is tried on Fractions
+    (rule_of("x * y", "where(x > 1, u, 1) * y", "where(x > 1, 1, u) * x"), [LINEAR], "the share of x is"),
+    *((several("total(*xs)", FLOAT_OF.format(n)), [NUMBERS], "is not exact on Fractions") for n in (2, 4, 6)),
+    # upstream is tried far from 1
+    (rule_of("x * x", "where(u > 1e6, 1e6, u) * 2 * x"), [LINEAR], NOT_LINEAR.format(2.0**31)),
+    (rule_of("x * x", "where(u > 1, u + u / 2**46, u) * 2 * x"), [LINEAR], NOT_LINEAR.format(2.0**31)),
+    (rule_of("x * x", "where(abs(u) < 1e-9, 0, u) * 2 * x"), [LINEAR], NOT_LINEAR.format(2.0**-39)),
+    (rule_of("x * x", "(u + equal(u, 0)) * 2 * x"), [LINEAR], NOT_LINEAR.format(0.0)),
+]
+
+
+@pytest.mark.parametrize(("rule", "kinds", "words"), REFUSED)
+def test_a_wrong_rule_is_refused(rule: Rule, kinds: list[str], words: str) -> None:
+    with pytest.raises(RuleMismatch, match=words) as caught:
+        check_rule(rule, budget=5)
+    report = caught.value.report
+    assert report.failures[0] is caught.value
+    assert [failure.kind for failure in report.failures] == kinds
+    assert [failure["kind"] for failure in json.loads(report.to_json())["failures"]] == kinds
 
 
 def test_a_float_for_pi_is_seen_where_the_numbers_are_of_ordinary_size() -> None:
@@ -561,34 +671,20 @@ def test_a_float_for_pi_is_seen_where_the_numbers_are_of_ordinary_size() -> None
         keeps_digits(Case(rule, reference_of(rule), 32), (1.5,))
 
 
-def test_the_constant_of_a_choice_is_no_float() -> None:
-    with pytest.raises(RuleMismatch, match="the value is wrong") as caught:
-        check_rule(rule_of("maximum(x, 0)", "u * heaviside(x)"), lambda x: max(x, x / 10))
-    assert caught.value.kind == FORMULA
+def test_the_larger_number_keeps_its_kind() -> None:
+    assert [type(e.maximum(x, 0)) for x in (-1.0, Fraction(-1), mp.mpf(-1), 1)] == [float, Fraction, mp.mpf, int]
+    assert isinstance(e.maximum(0, Fraction(-1)), Fraction)
 
 
-@pytest.mark.parametrize(
-    ("forward", "slope", "words"),
-    [
-        ("maximum(x, 0) * (2 + x)", "heaviside(x) * (2 + x) + maximum(x, 0)", "0.0 and 2.0 on its two sides\n"),
-        ("maximum(where(x > 1, x * x, 2 * x - 1), 0)", "where(x > 1, 2 * x, 2 * heaviside(2 * x - 1))", "=(0.5,)"),
-    ],
-)
-def test_both_sides_of_a_kink_are_told_and_what_follows_is_not(forward: str, slope: str, words: str) -> None:
-    with pytest.raises(RuleMismatch) as caught:
-        check_rule(rule_of(forward, f"u * ({slope})"))
-    assert words in str(caught.value)
-    assert [failure.kind for failure in caught.value.report.failures] == [SINGULAR]
+AT_1 = "x / x / 10 + where(equal(x, 1), {}, 1.5 * sqrt(x - 1))"
+UNKNOWN: list[tuple[str, bool, str]] = [  # a slope, of floats only; and what is said
+    ("0.1 + 1.5 * sqrt(x - 1)", False, "loses digits on mpmath numbers"),  # a ValueError left check_rule
+    (AT_1.format("math.nan"), True, "is nan, where it should be 0.1\n  kind +wrong at"),
+    (AT_1.format("inf"), False, "got       inf\n.*allowed are 32\n.*points around"),
+]
 
 
-@pytest.mark.parametrize(
-    ("slope", "floats_only", "words"),
-    [
-        ("0.1 + 1.5 * sqrt(x - 1)", False, "loses digits on mpmath numbers"),  # a ValueError left check_rule
-        ("x / x / 10 + where(equal(x, 1), math.nan, 1.5 * sqrt(x - 1))", True, "the slope for x is nan, where"),
-        ("x / x / 10 + where(equal(x, 1), inf, 1.5 * sqrt(x - 1))", False, "got       inf\n.*allowed are 32$"),
-    ],
-)
+@pytest.mark.parametrize(("slope", "floats_only", "words"), UNKNOWN)
 def test_a_size_that_cannot_be_told(slope: str, floats_only: bool, words: str) -> None:
     """The slope 1/10 + 1.5 sqrt(x - 1) has no slope of its own at 1, the end of the domain."""
     rule = rule_of("x / 10 + (x - 1) * sqrt(x - 1)", f"u * ({slope})", domain=(Interval(1, 50),))
@@ -596,64 +692,6 @@ def test_a_size_that_cannot_be_told(slope: str, floats_only: bool, words: str) -
     exact = (lambda x: x / 10 + mp.sqrt(x - 1) ** 3, lambda x: [mp.mpf(1) / 10 + 1.5 * mp.sqrt(x - 1)])
     with pytest.raises(RuleMismatch, match=words):
         check_rule(rule, Reference(*exact))
-
-
-LESS, MORE = (f"u * (1 {sign} sign(y - exp(x))) / (2 + 0 * x)" for sign in "-+")
-LITTLE_SEEN: list[tuple[str, list[str], list[tuple[float, ...]]]] = [
-    # e^100000 has 144,270 bits in front of the point: differences for y were 0, and the right slope "wrong"
-    ("exp(x) + y * y", ["u * exp(x)", "u * 2 * y"], [(100000.0, 1.0), (1e5, 3.0), (1.0, 1.0), (500.0, 2.0)]),
-    # a kink that no step can see: at x = -100000 the slope for y is 0, and 1/2 for floats and for differences
-    ("maximum(y, exp(x))", [f"{LESS} * exp(x)", MORE], [(-1e5, 0.0), (1.0, 2.0), (2.0, 1.0)]),
-    # the slope was accused where a step went over many waves, the value where digits were too few
-    ("sin(exp(x))", ["u * cos(exp(x)) * exp(x)"], [(68.5,), (22.0,)]),
-    ("sin(1 / x) / 3", ["-u * cos(1 / x) / (3 * x * x)"], [(1.7e-37,), (22.0,)]),
-]
-
-
-@pytest.mark.parametrize(("forward", "shares", "points"), LITTLE_SEEN)
-def test_a_slope_of_which_differences_see_little_is_not_accused(forward: str, shares: Any, points: Any) -> None:
-    assert check_rule(rule_of(forward, *shares), domain=st.sampled_from(points))
-
-
-THIRD = "-u * heaviside(x) / pow(3 + maximum(x, 0), 2)"  # 1 / 3 of two ints is a float
-FAR = (-40, 40)
-ON_FRACTIONS: list[tuple[str, str, dict[str, Any], Any, bool]] = [  # what is exact by chance is not held to it
-    ("x * abs(x)", "u * 2 * abs(x)", {"kinks": (0.0,)}, (st.floats(-1e3, 1e3),), True),  # a slope that vanishes
-    ("where(2 * x > 1, 4 * x * x, 4 * x - 1)", "u * where(2 * x > 1, 8 * x, 4 + 0 * x)", {}, (-5, 5), True),
-    ("1 / (3 + maximum(x, 0))", THIRD, {"kinks": (0.0,)}, (-9, 9), True),
-    ("maximum(tanh(x), 0)", "u * (heaviside(x) / pow(cosh(x), 2))", {"kinks": (0.0,)}, FAR, False),
-    ("maximum(tanh(x), x)", "u * (heaviside(-x) / cosh(x) + heaviside(x))", {}, (0.01, 40), False),
-]
-
-
-@pytest.mark.parametrize(("forward", "share", "more", "domain", "exact"), ON_FRACTIONS)
-def test_what_is_exact_on_fractions(forward: str, share: str, more: Any, domain: Any, exact: bool) -> None:
-    report = check_rule(rule_of(forward, share, **more), domain=domain)
-    assert ("Fractions" in report.numbers) == exact
-
-
-def test_the_larger_number_keeps_its_kind() -> None:
-    assert [type(e.maximum(x, 0)) for x in (-1.0, Fraction(-1), mp.mpf(-1), 1)] == [float, Fraction, mp.mpf, int]
-    assert isinstance(e.maximum(0, Fraction(-1)), Fraction)
-    cube = rule_of("x * x * x * y", "u * 3 * x * x * y", "u * x * x * x")
-    assert "Fractions" in check_rule(cube, domain=(st.floats(-1e3, 1e3),) * 2).numbers
-
-
-def test_numbers_in_the_code_of_a_rule_are_tried() -> None:
-    for share in ("u * o * where(equal(x, 0.7312), 2, 1)", "u * o * where(abs(x - 2.83) < 1e-9, 2, 1)"):
-        with pytest.raises(RuleMismatch, match="wrong formula"):
-            check_rule(rule_of("exp(x)", share), budget=5)
-    with pytest.raises(RuleMismatch, match="wrong formula"):
-        check_rule(rule_of("x * y", "u * y * where(equal(x, 1.37 * y), 2, 1)", "u * x"), budget=5)
-
-
-@pytest.mark.parametrize(
-    ("u", "share"),
-    [("where(u > 1e6, 1e6, u)", 2.0**31), ("where(abs(u) < 1e-9, 0, u)", 2.0**-39), ("u + equal(u, 0)", 0.0)],
-)
-def test_upstream_is_tried_far_from_1(u: str, share: float) -> None:
-    with pytest.raises(RuleMismatch, match=f"upstream not used linearly\n.*\n  expected  {share}\n  got +\\S+$"):
-        check_rule(rule_of("x * x", f"({u}) * 2 * x"), budget=5)
 
 
 @pytest.mark.parametrize(
@@ -674,34 +712,10 @@ def test_what_cannot_be_computed_in_time_is_not_begun(forward: str, share: str) 
     assert time.process_time() - start < 20  # it took minutes, or all memory
 
 
-def test_the_time_is_that_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = check_rule("neg")
-    monkeypatch.setattr(time, "thread_time", lambda: math.inf)
-    assert not report.timed_out
-    assert "The time was up" not in str(report)
-
-
-def test_a_rule_of_several_inputs_may_choose_at_a_kink() -> None:
-    """There is no way to declare that of max(x, y, 0) at x = 0 > y. What is not between both slopes is wrong."""
-
-    def backward(upstream: Any, out: Any, x: Any, y: Any) -> Any:
-        return tuple(e.where((a >= b) * (a > 0), upstream, 0 * upstream) for a, b in ((x, y), (y, x)))
-
-    def largest(x: Any, y: Any) -> Any:
-        return e.maximum(e.maximum(x, y), 0)
-
-    domain = [st.sampled_from([-2.0, 0.0, 1.0]), st.sampled_from([-1.0, 0.5, 3.0])]
-    assert check_rule(declared(largest, backward), domain=domain)
+def test_what_is_not_between_the_slopes_at_a_kink_of_several_inputs_is_wrong() -> None:
+    wrong = rule_of(LARGEST, LARGER.format("x", "y") + " - 2 * u * equal(x, 0)", LARGER.format("y", "x"))
     with pytest.raises(RuleMismatch, match=r"wrong formula\n  input     x = 0.0, y = -1.0"):
-        check_rule(
-            declared(
-                largest, lambda u, out, x, y: [backward(u, out, x, y)[0] - 2 * (x == 0), backward(u, out, x, y)[1]]
-            ),
-            domain=domain,
-        )
-    at_0 = st.sampled_from([(0.0, 0.0), (0.5, 0.5), (-1.0, 2.0)])  # a kink of y alone is no tie
-    assert check_rule(rule_of("x * x + maximum(y, 0)", "u * 2 * x", "u * heaviside(y)"), domain=at_0)
-    greedy = rule_of("maximum(x, y)", "u * (1 - heaviside(y - x))", "u * heaviside(y - x)", ties=True)
-    assert check_rule(greedy, domain=at_0)
+        check_rule(wrong, domain=st.sampled_from(BESIDE_0))
+    undeclared = rule_of("maximum(x, y)", "u * heaviside(x - y)", "u * heaviside(y - x)")
     with pytest.raises(RuleMismatch, match="Equal inputs have two slopes here"):
-        check_rule(rule_of("maximum(x, y)", "u * heaviside(x - y)", "u * heaviside(y - x)"), domain=at_0)
+        check_rule(undeclared, domain=st.sampled_from(AT_0))

@@ -52,7 +52,6 @@ class RuleMismatch(AssertionError):
     report: Any = None
 
     def __init__(self, rule: Rule, kind: Kind, what: str, point: Sequence[Any], **facts: str):
-        super().__init__(rule, kind, what, point)
         self.rule: Rule = rule
         self.kind: Kind = kind
         self.what: str = what

@@ -39,13 +39,13 @@ def explain(case: Case, failure: RuleMismatch) -> None:
         result = case.graph(point, place)
     is_graph = isinstance(result, Value)  # and no constant
     facts["because"] = origin(result) if is_graph else ""
-    if not failure.hint and not facts.get("error"):
-        failure.hint = NOT_FROM_NAN
     if failure.kind == Kind.ROUNDING:
         facts["where"] = lost_where(case, place)
-        if not facts["because"] and not failure.hint:
+        if not facts["because"]:
             failure.what = failure.what.replace("is wrong", "loses its digits, though the formula is right")
-        failure.hint = failure.hint or (rounding_mistake(result) if is_graph else "")
+        failure.hint = rounding_mistake(result) if is_graph else ""
+    elif not failure.hint and not facts["error"]:
+        failure.hint = NOT_FROM_NAN
 
 
 def upstream_mistake(slope: float, share: float) -> str:
@@ -85,18 +85,18 @@ def formula_mistake(case: Case, point: Point, place: int) -> str:
         with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # not defined at one of the points
             if all(_close(row.got[i], slope(row)) for row in rows):
                 return sentence
-    ratio = rows[0].got[i] / rows[0].slopes[i] if rows[0].slopes[i] else 0
-    if ratio and all(_close(row.got[i], ratio * row.slopes[i]) for row in rows):
-        return _factor(ratio)
+    with contextlib.suppress(ArithmeticError):  # a slope of 0, or an infinite factor
+        ratio = rows[0].got[i] / rows[0].slopes[i]
+        if all(_close(row.got[i], ratio * row.slopes[i]) for row in rows):
+            return _factor(ratio)
     if all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
         return "the slope is right at the points around: one branch, or one window, is wrong"
     return ""
 
 
 def _point_rows(case: Case, point: Point) -> Iterator[Row]:
-    """The failing point first, then others of ordinary size."""
-    tame = (p for p in case.points if len(p) == len(point) and all(0.05 < abs(x) < 20 for x in p))
-    for p in [point, *tame]:
+    """The failing point first, then others: the points are sorted, those of ordinary size come first."""
+    for p in [point, *(p for p in case.points if p != point and len(p) == len(point) and all(p))]:
         with contextlib.suppress(Exception):  # another failure, at another point
             out, *got = case.at_precision(200, p)
             if slopes := case.exact(p)[1:]:
@@ -143,7 +143,7 @@ def _mixed_up(rule: Rule, called: list[str]) -> Iterator[Suspect]:
 def _factor(ratio: Any) -> str:
     simple = Fraction(float(ratio)).limit_denominator(100)
     if not _close(mp.mpf(simple.numerator) / simple.denominator, ratio, 1e-12):
-        return f"it is {float(ratio):.10g} times the slope"
+        return f"it is {float(ratio):.15g} times the slope"
     if simple.numerator == 1:
         return f"a factor {simple.denominator} is missing"
     return f"a factor {simple} is too many"

@@ -27,7 +27,7 @@ from .reference import Reference
 __tracebackhide__ = True  # pytest shows the user's line, not ours
 REPEATS = 40  # points that fail before a property is given up
 ORDINARY = 1e6  # beyond it, failures are searched for as well when there are enough of them below
-FRACTIONS = [Fraction(-7, 3), Fraction(1, 10), Fraction(5, 2), Fraction(-1, 6), Fraction(22, 7), Fraction(1, 2)]
+FRACTIONS = [Fraction(text) for text in ("-7/3", "1/10", "5/2", "-1/6", "22/7", "1/2")]
 Property = Callable[[Case, Any], None]
 
 
@@ -161,8 +161,8 @@ def _at(case: Case, points: Iterable[Point], examine: Property, repeats: int = 0
         except RuleMismatch as error:
             repeats -= 1
             if _is_new(case, error):
+                case.failures.append(error)  # first: the time may be up in the middle of the explanation
                 explain(case, error)
-                case.failures.append(error)
 
 
 def _everywhere(
@@ -208,7 +208,7 @@ def _simplest(
 def _extremity(point: Sequence[Any]) -> float:
     """How far the numbers are from 1 in size, up or down."""
     sizes = [abs(float(x)) for x in point if isinstance(x, Real)]
-    return math.fsum(abs(math.log(x)) for x in sizes if 0 < x < math.inf)
+    return math.fsum(abs(math.log(x)) for x in sizes if x > 0)
 
 
 def _as_reference(rule: Rule, reference: Any) -> Reference:
