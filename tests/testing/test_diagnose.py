@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import io
 import itertools
 import json
@@ -247,7 +248,10 @@ def test_right_engines_are_not_accused(title: str, name: str, replacements: Repl
         (tg.micrograd.engine.Value, []),
     ],
 )
-def test_the_engines_that_people_know(learner: Any, limits: list[str]) -> None:
+def test_the_engines_that_people_know(learner: Any, limits: list[str], request: Any) -> None:
+    gc.callbacks.append(called := lambda *_: None)  # which is no function of the engine
+    request.addfinalizer(lambda: (gc.set_threshold(700, 10, 10), gc.callbacks.remove(called)))
+    gc.set_threshold(5)
     report = diagnose(learner)
     assert report.mistakes == []
     assert names(report.limits) == limits
@@ -292,15 +296,11 @@ class Wrapped:
         self.inner.backward()
 
 
-def test_constants_do_not_pass() -> None:
-    assert not diagnose(Constant).ok
-
-
-@pytest.mark.parametrize("learner", [Borrowed, Wrapped])
-def test_an_engine_that_is_ours_inside_does_not_pass(learner: type) -> None:
+@pytest.mark.parametrize("learner", [Constant, Borrowed, Wrapped])
+def test_an_engine_that_does_not_compute_by_itself_does_not_pass(learner: type) -> None:
     report = diagnose(learner)
-    assert names(report.mistakes) == ["borrowed"]
-    assert "computes with tinygrad_edu" in str(report)
+    assert ("computes with tinygrad_edu" in str(report)) == (learner is not Constant)
+    assert names(report.mistakes) == ["borrowed"] or (learner is Constant and not report.ok)
 
 
 SORT = "        build_topo(self)\n"

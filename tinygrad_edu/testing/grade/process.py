@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import inspect
 import itertools
 import json
@@ -209,6 +210,7 @@ def _serve(connection: Any, engine: Any, seconds: float, megabytes: int) -> None
 
     warnings.simplefilter("ignore")
     sys.setprofile(None)  # the parent may run in a profiler
+    gc.callbacks.clear()  # and Hypothesis has one, which is no function of the engine
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(null, descriptor)
