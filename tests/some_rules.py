@@ -148,7 +148,7 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "both, beyond 2": (
         rule_of("x * y", "u * y * where(x > 2, 2, 1)", "u * x * where(y > 2, 3, 1)"),
         FORMULA,
-        "the slope is right at the points around",
+        "the slope is right at other points",
     ),
     "a constant operand": (rule_of("x * y", "u * y", "0 * u"), FORMULA, "the operand is taken for a constant"),
     "upstream alone": (rule_of("x * y", "u", "u * x"), FORMULA, "the local slope is missing"),
@@ -164,7 +164,7 @@ MISTAKES: dict[str, tuple[Rule, str, str]] = {  # the rule, the kind, and a part
     "a window": (
         rule_of("tanh(x)", "u * tanh_slope(x) * where((x > 2.4) * (x < 2.6), 1.01, 1)"),
         FORMULA,
-        "the slope is right at the points around",
+        "the slope is right at other points",
     ),
     # lost digits
     "1 - tanh^2": (rule_of("tanh(x)", "u * (1 - o * o)"), ROUNDING, "sech(x)**2 by exponentials"),

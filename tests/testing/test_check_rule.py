@@ -164,7 +164,7 @@ def case_of(share: str | Rule, *points: Any) -> Case:
     return case
 
 
-AROUND = "the slope is right at the points around: one branch, or one window, is wrong"
+AROUND = "the slope is right at other points: one branch, or one window, is wrong"
 MEAN = several("total(*xs)", "(u / len(xs),) * len(xs)")
 LIKELY: list[tuple[Rule, tuple[Any, ...], str]] = [  # a wrong rule, its points, the first of which fails, and why
     (rule_of("x * x", "u * (2 * x + equal(x, 0))"), (0.0, 1.0, 2.0, 3.0), AROUND),
@@ -680,7 +680,7 @@ AT_1 = "x / x / 10 + where(equal(x, 1), {}, 1.5 * sqrt(x - 1))"
 UNKNOWN: list[tuple[str, bool, str]] = [  # a slope, of floats only; and what is said
     ("0.1 + 1.5 * sqrt(x - 1)", False, "loses digits on mpmath numbers"),  # a ValueError left check_rule
     (AT_1.format("math.nan"), True, "is nan, where it should be 0.1\n  kind +wrong at"),
-    (AT_1.format("inf"), False, "got       inf\n.*allowed are 32\n.*points around"),
+    (AT_1.format("inf"), False, "got       inf\n.*allowed are 32\n.*at other points"),
 ]
 
 

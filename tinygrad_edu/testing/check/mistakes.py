@@ -90,7 +90,7 @@ def formula_mistake(case: Case, point: Point, place: int) -> str:
         if all(_close(row.got[i], ratio * row.slopes[i]) for row in rows):
             return _factor(ratio)
     if all(_close(row.got[i], row.slopes[i]) for row in rows[1:]):
-        return "the slope is right at the points around: one branch, or one window, is wrong"
+        return "the slope is right at other points: one branch, or one window, is wrong"
     return ""
 
 
