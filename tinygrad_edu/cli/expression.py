@@ -17,11 +17,22 @@ from ..engine.value import Value
 from ..viz.words import clipped, visible
 
 LONGEST = 1000  # characters
-SIGNS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub, ast.UAdd)
+SIGNS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.UAdd)
 PARTS = (ast.Expression, ast.Name, ast.Load, ast.BinOp, ast.UnaryOp, *SIGNS)
 WRITTEN_WITH_SIGNS = {"add", "sub", "mul", "div", "neg", "pow", "pow_n", "dot"}
 FUNCTIONS = {name: rule for name, rule in RULES.items() if name not in WRITTEN_WITH_SIGNS}
-CALLED = {f"{name}()": rule for name, rule in FUNCTIONS.items()}  # so that a variable may have the same name
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """Raises ValueError where Python would give a complex number."""
+    result = base**exponent
+    if isinstance(result, complex):
+        raise ValueError(f"({base:g})**{exponent:g}: a negative base needs an integer exponent")
+    return result
+
+
+# What stands for a function in the code, so that a variable may have its name.
+CALLED: dict[str, Any] = {f"{name}()": rule for name, rule in FUNCTIONS.items()} | {"**": _power}
 
 
 class ExpressionError(ValueError):
@@ -53,8 +64,7 @@ class Expression:
     def __call__(self, *numbers: Any) -> Any:
         """The result for numbers or Values, one per name. Raises ExpressionError outside a function's domain."""
         try:
-            result = self._parsed.value(CALLED | dict(zip(self.names, numbers, strict=True)))
-            return Value(result).data if isinstance(result, complex) else result  # Value says why it is no result
+            return self._parsed.value(CALLED | dict(zip(self.names, numbers, strict=True)))
         except OverflowError:
             raise ExpressionError("A number in the expression is too large for a float.") from None
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -106,6 +116,8 @@ class _OnlyAllowed(ast.NodeTransformer):
             case ast.Call(args=parts):
                 word = ast.Name(self._called(node), ast.Load())
                 return ast.Call(word, [self.visit(part) for part in parts], node.keywords)
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                return ast.Call(ast.Name("**", ast.Load()), [self.visit(left), self.visit(right)], [])
             case ast.BinOp(op=sign) | ast.UnaryOp(op=sign) if not isinstance(sign, SIGNS):
                 hint = " Write a power with **, as in a**2." * isinstance(sign, ast.BitXor)
                 raise ExpressionError(f"{self._shown(node)} has an operator other than + - * / **.{hint}")
