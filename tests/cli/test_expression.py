@@ -86,7 +86,7 @@ NOT_COMPUTED = [
     ("log(-x)", "It cannot be computed: log(Value(data=-2.0, grad=0.0)): it is defined"),
     ("1/(x-x)", "div(Value(data=1.0, grad=0.0), Value(data=0.0, grad=0.0)): division by"),
     ("x * log(0)", "It cannot be computed: log(0.0): "),
-    ("(-8)**0.5 * x", "It cannot be computed: (-8)**0.5: a negative base needs an integer"),
+    ("(-8)**0.5 * x", "It cannot be computed: pow(-8.0, 0.5): a negative base needs an"),
     ("x * sqrt(x - 3)", "It cannot be computed: sqrt(Value(data=-1.0, grad=0.0)): it is defined for"),
     ("tanh(x, x)", "It cannot be computed: tanh takes 1 input"),
     ("x", "computes nothing"),

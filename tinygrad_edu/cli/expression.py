@@ -24,11 +24,9 @@ FUNCTIONS = {name: rule for name, rule in RULES.items() if name not in WRITTEN_W
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    """Raises ValueError where Python would give a complex number."""
+    """Python's **; where that is complex, the rule raises."""
     result = base**exponent
-    if isinstance(result, complex):
-        raise ValueError(f"({base:g})**{exponent:g}: a negative base needs an integer exponent")
-    return result
+    return RULES["pow"](base, exponent) if isinstance(result, complex) else result
 
 
 # What stands for a function in the code, so that a variable may have its name.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.refusals import is_count
 from ..viz.words import UnquotedText, columns
 
 SHADES = np.array(list(" ░▒▓█"))
@@ -46,7 +47,7 @@ class Dataset:
                       6.9               3.1                4.9               1.5  versicolor
                       4.9               2.5                4.5               1.7  virginica
         """
-        if not (hasattr(n, "__index__") and n >= 1):
+        if not is_count(n):
             raise ValueError(f"show needs a whole n of 1 or more, got {n!r}.")
         labels = [self.class_names[i] for i in self.y_train[:n]]
         if len(self.shape) == 2:

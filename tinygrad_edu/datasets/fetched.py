@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.refusals import is_count
 from .dataset import Dataset
 
 FILES = {  # the MD5 of the unpacked bytes
@@ -40,7 +41,7 @@ def mnist(
     truncated, corrupt or not MNIST's.
     Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits; CC BY-SA 3.0.
     """
-    if limit is not None and not (hasattr(limit, "__index__") and limit >= 1):
+    if limit is not None and not is_count(limit):
         raise ValueError(f"limit is a number of examples of 1 or more, or None for all, got {limit!r}.")
     X_train, y_train, X_test, y_test = (_load(name, root, download)[:limit] for name in FILES)
     return Dataset(

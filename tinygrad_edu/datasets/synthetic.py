@@ -3,6 +3,8 @@
 import math
 import random
 
+from ..engine.refusals import is_count
+
 
 def moons(
     n: int = 100, noise: float = 0.1, seed: int = 0, *, rng: random.Random | int | None = None
@@ -14,7 +16,7 @@ def moons(
 
     Raises ValueError for n below 2 or negative noise, TypeError for an rng of another kind.
     """
-    if not (hasattr(n, "__index__") and n >= 2 and hasattr(noise, "__neg__") and noise >= 0):
+    if not (is_count(n, 2) and hasattr(noise, "__neg__") and noise >= 0):
         raise ValueError(f"moons needs a whole n of 2 or more and noise of 0 or more, got {n=}, {noise=}.")
     rng = _generator(seed if rng is None else rng)
     points, classes = [], []
@@ -36,8 +38,7 @@ def spirals(
 
     Raises ValueError for fewer than 2 classes, fewer points than classes or negative noise.
     """
-    is_count = hasattr(classes, "__index__") and hasattr(n, "__index__")
-    if not (is_count and n >= classes >= 2 and hasattr(noise, "__neg__") and noise >= 0):
+    if not (is_count(classes, 2) and is_count(n, classes) and hasattr(noise, "__neg__") and noise >= 0):
         needs = "spirals needs 2 classes or more, a point of each class or more, and noise of 0 or more"
         raise ValueError(f"{needs}, got {n=}, {classes=}, {noise=}.")
     rng = _generator(seed if rng is None else rng)

@@ -17,13 +17,11 @@ class ParsedExpression:
         if rewrite:
             tree = ast.fix_missing_locations(rewrite.visit(tree))
         self.whole: ast.expr = tree.body
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        names.sort(key=lambda node: (node.lineno, node.col_offset))
+        self.names: tuple[str, ...] = tuple(dict.fromkeys(node.id for node in names))  # as they first occur
         self._code: CodeType = compile(tree, "<expression>", "eval")
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names in the expression, those of attributes too, in their order."""
-        return self._code.co_names
-
-    def value(self, scope: dict[str, Any]) -> Any:
-        """The result, with a value in `scope` for each name. Raises Python's errors."""
-        return eval(self._code, scope)
+    def value(self, scope: dict[str, Any], operands: dict[str, Any] | None = None) -> Any:
+        """The result, with a value for each name in `operands` or in `scope`. Raises Python's errors."""
+        return eval(self._code, scope, operands)

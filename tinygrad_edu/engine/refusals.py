@@ -1,4 +1,4 @@
-"""The errors for what is no number, and for what is no node: what it is, and what to do instead."""
+"""The errors for what is no number, and for what is no node: what it is, and what to do instead; counts."""
 
 import reprlib
 from typing import Any
@@ -10,6 +10,11 @@ _FIXES = {
     "complex": "Complex numbers have no order, and so no gradient to follow: use .real and .imag.",
     "NoneType": "Is a `return` missing where it was made?",
 }
+
+
+def is_count(x: Any, least: int = 1) -> bool:
+    """Is it a whole number, `least` or more?"""
+    return hasattr(x, "__index__") and bool(x >= least)
 
 
 def no_number(sentence: str, x: Any, lists: str = "For a list, build one Value per element.") -> TypeError:

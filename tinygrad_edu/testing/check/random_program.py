@@ -107,15 +107,18 @@ def _parsed(expression: str) -> ParsedExpression:
         raise ValueError(f"{expression!r} is not a Python expression: {getattr(error, 'msg', error)}.") from None
 
 
-def _called(expression: str) -> list[str]:
+@functools.cache
+def _called(expression: str) -> tuple[str, ...]:
     """The names of the operations in an expression."""
-    return [name for name in _parsed(expression).names if name not in _LETTERS]
+    return tuple(name for name in _parsed(expression).names if name not in _LETTERS)
 
 
 def _evaluate(expression: str, operands: list[Any], functions: dict[str, Any] | None = None) -> Any:
+    names = dict(zip(_LETTERS, operands, strict=True))
     if functions is None:
-        functions = _FUNCTIONS | {name: RULES[name] for name in _called(expression) if name not in _FUNCTIONS}
-    return _parsed(expression).value(functions | dict(zip(_LETTERS, operands, strict=True)))
+        functions = _FUNCTIONS
+        names.update((name, RULES[name]) for name in _called(expression) if name not in _FUNCTIONS)
+    return _parsed(expression).value(functions, names)
 
 
 # --- Which expressions stand for which rules ------------------------------------------------------------------

@@ -22,6 +22,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from ...engine.refusals import is_count
 from ...engine.rule import Rule
 from ...engine.value import Value
 from ...nn import MLP
@@ -76,7 +77,7 @@ def programs(
     Raises TypeError for another kind or what is no rule, ValueError for a rule or an expression that cannot be
     used (see `expressions`), and if max_nodes leaves no room for any step or there is no input.
     """
-    if not (hasattr(max_inputs, "__index__") and max_inputs >= 1):
+    if not is_count(max_inputs):
         raise ValueError(f"A program has one input or more, got max_inputs={max_inputs!r}.")
     numbers, costs = _numbers(-4, 4, kind), expressions(rules, exact=kind is Fraction)
     cheapest = min(costs.values())
@@ -117,7 +118,7 @@ def networks(
 
     Raises ValueError if a maximum is less than 1, or for no activation or one that `nn` does not have.
     """
-    if not all(hasattr(n, "__index__") and n >= 1 for n in (max_inputs, max_width, max_layers)):
+    if not all(map(is_count, (max_inputs, max_width, max_layers))):
         raise ValueError(
             f"A network has inputs, width and layers of 1 or more: {max_inputs, max_width, max_layers}."
         )
